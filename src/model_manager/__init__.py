@@ -1,0 +1,1 @@
+"""One call from an agent's name to an answer."""

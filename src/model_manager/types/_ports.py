@@ -1,0 +1,108 @@
+"""What the rooms promise each other: the provider, its reply, the clock."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from model_manager.types._request import Request
+from model_manager.types._route import Candidate, InstalledModel
+from model_manager.types._stream import Chunk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptTimeouts:
+    """Seconds that one attempt may spend, already clipped to the call's deadline."""
+
+    connect: float = 5.0
+    first_token: float | None = None
+    """Until the first piece of a streamed answer; a whole answer has `total` only."""
+    stall: float | None = None
+    """Between two pieces of a streamed answer."""
+    total: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One send to one candidate: all that a provider gets to see."""
+
+    request: Request
+    candidate: Candidate
+    number: int = 1
+    timeouts: AttemptTimeouts = field(default_factory=AttemptTimeouts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit:
+    """What the provider's headers say is left; `None` where they are silent."""
+
+    requests_remaining: int | None = None
+    requests_reset: float | None = None
+    """Seconds from now."""
+    tokens_remaining: int | None = None
+    tokens_reset: float | None = None
+    """Seconds from now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An open answer: its chunks, and what the headers told."""
+
+    chunks: AsyncIterator[Chunk] = field(repr=False)
+    """Ends with exactly one `Finish`; raises a `ProviderError` where it breaks."""
+    request_id: str | None = None
+    rate_limit: RateLimit | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointHealth:
+    """What one endpoint answered when it was asked how it is."""
+
+    endpoint: str
+    kind: str
+    status: str
+    """`ok`, `unreachable`, `no_key`, `error`, or `not_checked`."""
+    detail: str = ""
+    """In words, with what to do when it is not well."""
+    version: str | None = None
+    seconds: float | None = None
+    installed: Mapping[str, InstalledModel] | None = None
+    """Local servers only; `None` when not known."""
+
+
+class Provider(Protocol):
+    """One endpoint that can answer. Built once a runtime, used from every loop."""
+
+    def open(self, attempt: Attempt, /) -> AbstractAsyncContextManager[Reply]:
+        """Send the attempt; leaving the context closes its connection.
+
+        Raises a `ProviderError` of our tree, from which no request object and no key
+        can be reached; `asyncio.CancelledError` passes untouched.
+        """
+        ...
+
+    async def check(self) -> EndpointHealth:
+        """Ask the endpoint how it is, without a paid request; never raises."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections of the running loop and forget the others."""
+        ...
+
+
+class Clock(Protocol):
+    """Time as a parameter, so that tests need not wait."""
+
+    def monotonic(self) -> float:
+        """Return seconds on a clock that never goes back."""
+        ...
+
+    async def sleep(self, seconds: float, /) -> None:
+        """Wait."""
+        ...
+
+    def timeout(self, seconds: float | None, /) -> AbstractAsyncContextManager[object]:
+        """Raise `TimeoutError` out of the block after `seconds`; `None` never does."""
+        ...

@@ -1,0 +1,118 @@
+"""Who may answer: candidates, refusals, and the facts they were judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from model_manager.types._request import Privacy
+
+CandidateRole: TypeAlias = Literal[
+    "explicit", "local", "primary", "fallback", "strategy", "installed", "embedding"
+]
+RefusalCode: TypeAlias = Literal[
+    "privacy",
+    "missing_key",
+    "capability",
+    "context_window",
+    "not_installed",
+    "remote_model",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A model at an endpoint that may answer a request."""
+
+    endpoint: str
+    """The provider's name in the configuration, e.g. `ollama`, `anthropic`, `vllm`."""
+    kind: str
+    """Which adapter speaks to it: `anthropic`, `openai`, `ollama`, `simulated` ..."""
+    model: str
+    """The name sent on the wire, after aliases."""
+    role: CandidateRole
+    why: str
+    """Why it stands at this place in the route, in words."""
+    is_local: bool
+    """Whether the endpoint lies in the `local` data zone."""
+    configured_as: str = ""
+    """The name in the configuration, when an alias replaced it; else empty."""
+    context_window: int | None = None
+    """Tokens for prompt and answer together; `None` when unknown."""
+    max_output_tokens: int | None = None
+    capabilities: Mapping[str, bool] = field(default_factory=dict)
+    """Only what is known: a capability that is absent here is unknown."""
+    options: Mapping[str, object] = field(default_factory=dict, repr=False)
+    """Provider options of the model from the configuration, passed through as is."""
+
+    @property
+    def label(self) -> str:
+        """`endpoint/model`, as shown to people."""
+        return f"{self.endpoint}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A candidate that may not answer, and why."""
+
+    candidate: Candidate
+    code: RefusalCode
+    reason: str
+    remedy: str
+    """What the reader can do about it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstalledModel:
+    """A model that a local server says it has."""
+
+    name: str
+    size: int | None = None
+    """Bytes on disk."""
+    capabilities: frozenset[str] | None = None
+    """`None` when the server does not tell."""
+    context_window: int | None = None
+    remote_host: str | None = None
+    """Set when the server would forward the request: such a model is not local."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known at this moment, from memory only; an input of `plan`."""
+
+    missing_keys: Mapping[str, str] = field(default_factory=dict)
+    """Endpoint -> name of the environment variable that holds no key."""
+    installed: Mapping[str, Mapping[str, InstalledModel]] = field(default_factory=dict)
+    """Endpoint -> name -> model; an endpoint that is absent was not checked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Who may answer, in order, and who may not; each with the reason."""
+
+    agent: str
+    task: str | None
+    privacy: Privacy
+    candidates: tuple[Candidate, ...]
+    refused: tuple[Refusal, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What the reader should know: aliases used, things not checked."""
+    config_version: str = ""
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the route as plain data, ready for JSON."""
+        from model_manager.types import _views  # noqa: PLC0415 - only when looked at
+
+        return _views.route_dict(self)
+
+    def __str__(self) -> str:
+        """Return the route as text for people."""
+        from model_manager.types import _views  # noqa: PLC0415 - only when looked at
+
+        return _views.route_text(self)
+
+    def _repr_html_(self) -> str:
+        from model_manager.types import _views  # noqa: PLC0415 - only when looked at
+
+        return _views.route_html(self)
