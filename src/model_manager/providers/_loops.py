@@ -1,0 +1,153 @@
+"""One value per running event loop: clients belong to the loop that made them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass, field
+from types import AsyncGeneratorType
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Entry(Generic[T]):
+    """A value, and the generator whose end closes it."""
+
+    value: T
+    guard: AsyncGenerator[None]
+
+
+@dataclass(slots=True)
+class _Process(Generic[T]):
+    """The values of one process; a fork starts with none."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    entries: dict[asyncio.AbstractEventLoop, _Entry[T]] = field(default_factory=dict)
+    closing: set[asyncio.Task[None]] = field(default_factory=set)
+
+
+class LoopLocal(Generic[T]):
+    """A value for each running event loop, made at first use and closed with the loop.
+
+    May be used from any number of threads and loops. A loop that is shut down the
+    usual way (`asyncio.run`, `asyncio.Runner`, every loop that runs
+    `shutdown_asyncgens`) closes its value itself; nobody has to remember it. A child
+    process starts with no values: those of its parent are left alone, never closed,
+    because the sockets and the selector behind them are still the parent's.
+
+    Args:
+        factory: Makes the value; called inside the running loop, must not block.
+        close: Closes a value, inside the loop that it belongs to.
+    """
+
+    def __init__(
+        self, factory: Callable[[], T], close: Callable[[T], Awaitable[None]]
+    ) -> None:
+        """Remember how values are made and closed; makes none yet."""
+        self._factory = factory
+        self._close = close
+        # Keyed by process id, so that a forked child finds nothing, meets no lock that
+        # another thread held during the fork, and still never finalises what it got.
+        self._processes: dict[int, _Process[T]] = {}
+
+    def get(self) -> T:
+        """Return the running loop's value; `RuntimeError` when no loop runs."""
+        loop = asyncio.get_running_loop()
+        process = self._process()
+        # Only the loop's own thread adds or looks up its key, so no lock is needed.
+        entry = process.entries.get(loop)
+        if entry is None:
+            entry = self._add(loop, process)
+        return entry.value
+
+    async def aclose(self) -> None:
+        """Close the running loop's value; have other live loops close theirs.
+
+        The others close theirs when they next run; this call does not wait for them.
+        A later `get` makes a new value.
+        """
+        running = asyncio.get_running_loop()
+        process = self._process()
+        with process.lock:
+            entries = dict(process.entries)
+            process.entries.clear()
+        for loop, entry in entries.items():
+            if loop is not running:
+                _close_in(loop, process, entry)
+        mine = entries.get(running)
+        if mine is not None:
+            await mine.guard.aclose()
+
+    def _process(self) -> _Process[T]:
+        pid = os.getpid()
+        process = self._processes.get(pid)
+        if process is None:
+            process = self._processes.setdefault(pid, _Process())
+        return process
+
+    def _add(self, loop: asyncio.AbstractEventLoop, process: _Process[T]) -> _Entry[T]:
+        value = self._factory()
+        entry = _Entry(value, _guard(value, self._close))
+        _start(entry.guard)
+        with process.lock:
+            # A loop that was closed without `shutdown_asyncgens` never told us; and one
+            # that did has ended its guard. Both are dropped here.
+            gone = [key for key, old in process.entries.items() if _is_over(key, old)]
+            for key in gone:
+                del process.entries[key]
+            process.entries[loop] = entry
+        return entry
+
+
+async def _guard(
+    value: T, close: Callable[[T], Awaitable[None]]
+) -> AsyncGenerator[None]:
+    """Hold the value until the generator is closed, then close the value.
+
+    It refers to the value alone, never to its `LoopLocal`: when the last reference to
+    a `LoopLocal` goes, the loop finalises this generator and with it the value.
+    """
+    try:
+        yield
+    finally:
+        await close(value)
+
+
+def _start(guard: AsyncGenerator[None]) -> None:
+    """Run the generator to its `yield`, which makes it known to the running loop."""
+    try:
+        guard.__anext__().send(None)
+    except StopIteration:
+        return
+
+
+def _is_over(loop: asyncio.AbstractEventLoop, entry: _Entry[T]) -> bool:
+    return loop.is_closed() or _has_ended(entry.guard)
+
+
+def _has_ended(guard: AsyncGenerator[None]) -> bool:
+    return isinstance(guard, AsyncGeneratorType) and guard.ag_frame is None
+
+
+def _close_in(
+    loop: asyncio.AbstractEventLoop, process: _Process[T], entry: _Entry[T]
+) -> None:
+    """Have another loop close its own value, if it is still alive."""
+
+    async def finish() -> None:
+        await entry.guard.aclose()
+
+    def begin() -> None:
+        task = loop.create_task(finish())
+        process.closing.add(task)
+        task.add_done_callback(process.closing.discard)
+
+    try:
+        loop.call_soon_threadsafe(begin)
+    except RuntimeError:
+        # The loop was closed in the meantime, and its value with it.
+        return
