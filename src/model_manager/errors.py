@@ -75,11 +75,10 @@ __all__ = [
 
 
 def _rebuild(
-    cls: type[ModelManagerError], args: tuple[object, ...], state: dict[str, object]
+    cls: type[ModelManagerError], args: tuple[object, ...]
 ) -> ModelManagerError:
     error = cls.__new__(cls, *args)
     error.args = args
-    error.__dict__.update(state)
     return error
 
 
@@ -96,7 +95,7 @@ class ModelManagerError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle with the attributes, so that errors cross processes whole."""
-        return _rebuild, (type(self), self.args, self.__dict__.copy())
+        return _rebuild, (type(self), self.args), self.__dict__.copy()
 
 
 class ConfigError(ModelManagerError):
@@ -179,7 +178,14 @@ class StreamBrokenError(_AfterAttemptsError):
 
 
 class ProviderError(ModelManagerError):
-    """Raised when one attempt failed; the subclass says how."""
+    """Raised when one attempt failed; the subclass says how.
+
+    Out of a call it comes only where nobody else may be asked (a malformed request, a
+    refusal for content); every other failure ends in `AllCandidatesFailedError`.
+    """
+
+    attempts: tuple[AttemptRecord, ...] = ()
+    """Every attempt of the call that this error ended; empty inside an attempt."""
 
     def __init__(
         self,

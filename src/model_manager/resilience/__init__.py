@@ -1,0 +1,18 @@
+"""What makes a call survive its failures; knows no provider."""
+
+from model_manager.resilience._deadline import Deadline, clip
+from model_manager.resilience._decide import Decision, Situation, decide
+from model_manager.resilience._retry import retrying
+from model_manager.resilience._verdict import VERDICTS, Verdict, verdict_on
+
+__all__ = [
+    "VERDICTS",
+    "Deadline",
+    "Decision",
+    "Situation",
+    "Verdict",
+    "clip",
+    "decide",
+    "retrying",
+    "verdict_on",
+]

@@ -1,0 +1,114 @@
+"""Why a candidate may not answer: policy first, then what is there, then what it can."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model_manager.types import Candidate, Facts, Privacy, Refusal, Request
+
+CHARACTERS_PER_TOKEN = 4
+"""A rule of thumb for English prose, used only to see that a prompt cannot fit; OpenAI
+gives the same figure ("What are tokens and how to count them", help centre)."""
+WINDOW_MARGIN = 1.1
+"""The estimate is raised by a tenth before it is held against a window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a request asks of whoever answers it."""
+
+    privacy: Privacy
+    capabilities: tuple[str, ...]
+    tokens: int
+    """Estimated prompt tokens, raised by the margin, plus the answer's limit."""
+
+
+def needs_of(request: Request, privacy: Privacy) -> Needs:
+    """Read a request's needs off it."""
+    wanted = []
+    if request.operation == "embed":
+        wanted.append("embeddings")
+    if request.tools:
+        wanted.append("tools")
+    if request.output is not None:
+        wanted.append("json_schema")
+    if request.has_images:
+        wanted.append("vision")
+    prompt = request.characters / CHARACTERS_PER_TOKEN * WINDOW_MARGIN
+    return Needs(
+        privacy, tuple(wanted), int(prompt) + (request.max_output_tokens or 0)
+    )
+
+
+def judge(candidate: Candidate, needs: Needs, facts: Facts) -> Refusal | None:
+    """Return why the candidate is refused, or `None`.
+
+    The order is the order of importance: a later rule never sees what privacy refused.
+    """
+    if needs.privacy == "local_only" and not candidate.is_local:
+        return Refusal(
+            candidate,
+            "privacy",
+            "the work must stay on this machine, and this model is in the cloud",
+            "Give the agent a local model; privacy cannot be lifted by a call.",
+        )
+    return (
+        _refused_by_presence(candidate, facts)
+        or _refused_by_capability(candidate, needs)
+        or _refused_by_window(candidate, needs)
+    )
+
+
+def _refused_by_presence(candidate: Candidate, facts: Facts) -> Refusal | None:
+    missing = facts.missing_keys.get(candidate.endpoint)
+    if missing is not None:
+        return Refusal(
+            candidate,
+            "missing_key",
+            f"the environment variable {missing} holds no key",
+            f"Set {missing} and start again.",
+        )
+    models = facts.installed.get(candidate.endpoint)
+    if models is None or not candidate.is_local:
+        return None
+    model = models.get(candidate.model)
+    if model is None:
+        return Refusal(
+            candidate,
+            "not_installed",
+            "the server does not have it",
+            f"Install it yourself ('ollama pull {candidate.model}') or name one of "
+            "those that are there; nothing is downloaded by itself.",
+        )
+    if model.remote_host is not None:
+        return Refusal(
+            candidate,
+            "remote_model",
+            "the server would forward it to another machine",
+            "Name a model that runs on this machine.",
+        )
+    return None
+
+
+def _refused_by_capability(candidate: Candidate, needs: Needs) -> Refusal | None:
+    for capability in needs.capabilities:
+        if candidate.capabilities.get(capability) is False:
+            return Refusal(
+                candidate,
+                "capability",
+                f"it cannot do {capability}",
+                "Name a model that can, or correct 'capabilities' in the configuration.",
+            )
+    return None
+
+
+def _refused_by_window(candidate: Candidate, needs: Needs) -> Refusal | None:
+    window = candidate.context_window
+    if window is None or needs.tokens <= window:
+        return None
+    return Refusal(
+        candidate,
+        "context_window",
+        f"about {needs.tokens:,} tokens do not fit its window of {window:,}",
+        "Shorten the prompt, or name a model with a larger window.",
+    )

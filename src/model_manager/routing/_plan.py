@@ -1,0 +1,172 @@
+"""From a configuration, a request and the facts to a route."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from model_manager.config import AgentModels, Config, ModelRef, ModelSettings
+from model_manager.errors import InvalidRequestError
+from model_manager.routing._judge import judge, needs_of
+from model_manager.routing._task import task_of
+from model_manager.routing._wishes import Wish, best_installed, wishes
+from model_manager.types import Candidate, Facts, Privacy, Refusal, Request, Route
+
+_CAPABILITIES = ("tools", "vision", "json_schema", "embeddings", "thinking")
+_SERVER_WORDS = {
+    "tools": "tools",
+    "vision": "vision",
+    "embeddings": "embedding",
+    "thinking": "thinking",
+}
+"""Our names of capabilities and the ones a local server lists."""
+
+
+def plan(config: Config, request: Request, facts: Facts) -> Route:
+    """Decide who may answer, in which order, and why; pure.
+
+    Args:
+        config: The whole configuration.
+        request: The call.
+        facts: What is known now; an endpoint that was not checked refuses nothing.
+
+    Raises:
+        UnknownAgentError: The agent is not configured and there are no `defaults`.
+        InvalidRequestError: `model=` names a model that nothing in the configuration
+            knows.
+    """
+    agent = config.agent(request.agent)
+    task = task_of(config, agent, request)
+    privacy = strictest_privacy(config, agent, request, task=task)
+    needs = needs_of(request, privacy)
+    candidates: list[Candidate] = []
+    refused: list[Refusal] = []
+    for candidate in _candidates(config, agent, request, facts=facts, task=task):
+        refusal = judge(candidate, needs, facts)
+        if refusal is None:
+            candidates.append(candidate)
+        else:
+            refused.append(refusal)
+    return Route(
+        agent=request.agent,
+        task=task,
+        privacy=privacy,
+        candidates=tuple(candidates),
+        refused=tuple(refused),
+        notes=tuple(_notes(candidates, needs.capabilities, facts)),
+        config_version=config.fingerprint,
+    )
+
+
+def strictest_privacy(
+    config: Config, agent: AgentModels, request: Request, *, task: str | None
+) -> Privacy:
+    """Return `local_only` if anybody demands it: default, agent, task or call."""
+    tasks = config.privacy.tasks
+    demands = (
+        config.privacy.default,
+        agent.privacy,
+        request.privacy,
+        tasks.get(task or ""),
+        # The caller's own word counts too where keywords renamed the task.
+        tasks.get(request.task or ""),
+        tasks.get(agent.task or ""),
+    )
+    return "local_only" if "local_only" in demands else "any"
+
+
+def _candidates(
+    config: Config,
+    agent: AgentModels,
+    request: Request,
+    *,
+    facts: Facts,
+    task: str | None,
+) -> Iterator[Candidate]:
+    seen: set[tuple[str, str]] = set()
+    for wish in _all_wishes(config, agent, request, facts=facts, task=task):
+        for ref in _refs(config, wish):
+            key = (ref.endpoint.name, ref.model)
+            if key not in seen:
+                seen.add(key)
+                yield _candidate(wish, ref, facts)
+
+
+def _all_wishes(
+    config: Config,
+    agent: AgentModels,
+    request: Request,
+    *,
+    facts: Facts,
+    task: str | None,
+) -> Iterator[Wish]:
+    yield from wishes(config, agent, request, task=task)
+    if request.operation == "chat" and facts.installed:
+        best = best_installed(config, facts, task=task)
+        if best is not None:
+            yield best
+
+
+def _refs(config: Config, wish: Wish) -> tuple[ModelRef, ...]:
+    refs = config.models_named(wish.model)
+    if wish.endpoint is not None:
+        refs = tuple(ref for ref in refs if ref.endpoint.name == wish.endpoint)
+        if not refs:
+            endpoint = config.endpoints[wish.endpoint]
+            return (ModelRef(endpoint, wish.model, "", ModelSettings()),)
+    if not refs and wish.role == "explicit":
+        message = f"model {wish.model!r} is not known to any provider."
+        raise InvalidRequestError(
+            message,
+            remedy="List it under 'models' of a provider in 'model_providers'.",
+        )
+    return refs
+
+
+def _candidate(wish: Wish, ref: ModelRef, facts: Facts) -> Candidate:
+    settings = ref.settings
+    endpoint = ref.endpoint
+    capabilities = _known_capabilities(ref, facts)
+    return Candidate(
+        endpoint=endpoint.name,
+        kind=endpoint.kind,
+        model=ref.model,
+        role=wish.role,
+        why=wish.why,
+        is_local=endpoint.is_local,
+        configured_as=ref.configured_as,
+        context_window=settings.context_window,
+        max_output_tokens=settings.max_output_tokens,
+        capabilities=capabilities,
+        options=settings.options,
+    )
+
+
+def _known_capabilities(ref: ModelRef, facts: Facts) -> Mapping[str, bool]:
+    written = ref.settings.capabilities
+    known = {
+        name: value
+        for name in _CAPABILITIES
+        if (value := getattr(written, name)) is not None
+    }
+    models = facts.installed.get(ref.endpoint.name)
+    model = models.get(ref.model) if models is not None else None
+    if model is not None and model.capabilities is not None:
+        for name, word in _SERVER_WORDS.items():
+            known.setdefault(name, word in model.capabilities)
+    return known
+
+
+def _notes(
+    candidates: list[Candidate], wanted: tuple[str, ...], facts: Facts
+) -> Iterator[str]:
+    unchecked = set()
+    for candidate in candidates:
+        if candidate.configured_as:
+            yield f"{candidate.configured_as} is now {candidate.model}"
+        for capability in wanted:
+            if capability not in candidate.capabilities:
+                yield f"whether {candidate.label} can do {capability} is not known"
+        if candidate.is_local and candidate.endpoint not in facts.installed:
+            unchecked.add(candidate.endpoint)
+    for endpoint in sorted(unchecked):
+        yield f"the models installed at {endpoint} were not checked"

@@ -1,0 +1,67 @@
+"""Which task a request is: said, configured, or told by its words."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+from model_manager.config import AgentModels, Config
+from model_manager.types import Request
+
+DEFAULT_RULE = "default"
+"""The `task_routing` rule whose model serves when no keyword matches."""
+_LOOKED_AT = 2_000
+"""Characters of a prompt in which keywords are looked for; a task shows early, and
+routing must not cost more for a long document."""
+
+
+def task_of(config: Config, agent: AgentModels, request: Request) -> str | None:
+    """Return the task's name: the caller's, the agent's, or the one its words show.
+
+    A caller may write free words (`task="debug the parser"`): they are matched with
+    the keywords too. `None` when nothing tells.
+    """
+    said = request.task or agent.task
+    if said is not None:
+        return said if _is_known(config, said) else _matching(config, said) or said
+    return _matching(config, _last_words(request))
+
+
+def _is_known(config: Config, task: str) -> bool:
+    return (
+        task in config.task_routing
+        or task in config.fallback_strategies
+        or task in config.privacy.tasks
+    )
+
+
+def _matching(config: Config, text: str) -> str | None:
+    if not text or not config.task_routing:
+        return None
+    folded = _fold(text)
+    for name, rule in config.task_routing.items():
+        if rule.keywords and _pattern(tuple(rule.keywords)).search(folded):
+            return name
+    return None
+
+
+def _last_words(request: Request) -> str:
+    for message in reversed(request.messages):
+        if message.role == "user":
+            return message.text[:_LOOKED_AT]
+    return ""
+
+
+def _fold(text: str) -> str:
+    """Drop case and accents, so that `Déboguer` is found by `deboguer`."""
+    if text.isascii():
+        return text.lower()
+    split = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(c for c in split if not unicodedata.combining(c))
+
+
+@lru_cache(maxsize=256)
+def _pattern(keywords: tuple[str, ...]) -> re.Pattern[str]:
+    words = "|".join(re.escape(_fold(word)) for word in keywords)
+    return re.compile(rf"(?<!\w)(?:{words})(?!\w)")

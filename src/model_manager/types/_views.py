@@ -1,0 +1,165 @@
+"""How routes and responses look: plain data, text, and notebook HTML; all escaped."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from model_manager.types._response import AttemptRecord, Response
+    from model_manager.types._route import Candidate, Route
+
+_TABLE = (
+    '<table style="border-collapse:collapse;text-align:left;font-size:90%">'
+    "<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+)
+_CELL = 'style="text-align:left;padding:2px 12px 2px 0;vertical-align:top"'
+
+
+def candidate_dict(candidate: Candidate) -> dict[str, object]:
+    """Return a candidate as plain data."""
+    return {
+        "endpoint": candidate.endpoint,
+        "kind": candidate.kind,
+        "model": candidate.model,
+        "configured_as": candidate.configured_as or None,
+        "role": candidate.role,
+        "why": candidate.why,
+        "is_local": candidate.is_local,
+        "context_window": candidate.context_window,
+        "capabilities": dict(candidate.capabilities),
+    }
+
+
+def route_dict(route: Route) -> dict[str, object]:
+    """Return a route as plain data."""
+    return {
+        "agent": route.agent,
+        "task": route.task,
+        "privacy": route.privacy,
+        "candidates": [candidate_dict(c) for c in route.candidates],
+        "refused": [
+            {
+                **candidate_dict(r.candidate),
+                "code": r.code,
+                "reason": r.reason,
+                "remedy": r.remedy,
+            }
+            for r in route.refused
+        ],
+        "notes": list(route.notes),
+        "config_version": route.config_version,
+    }
+
+
+def route_text(route: Route) -> str:
+    """Return a route as text for people."""
+    task = route.task or "none"
+    lines = [f"{route.agent}  (task: {task}, privacy: {route.privacy})"]
+    if not route.candidates:
+        lines.append("  nobody may answer")
+    for place, candidate in enumerate(route.candidates, start=1):
+        where = "local" if candidate.is_local else "cloud"
+        lines.append(f"  {place}. {candidate.label} ({where}): {candidate.why}")
+    for refusal in route.refused:
+        lines.append(f"  x  {refusal.candidate.label}: {refusal.reason}")
+        lines.append(f"     {refusal.remedy}")
+    lines.extend(f"  note: {note}" for note in route.notes)
+    return "\n".join(lines)
+
+
+def route_html(route: Route) -> str:
+    """Return a route as an HTML table for notebooks."""
+    title = (
+        f"<b>{escape(route.agent)}</b>, task: {escape(route.task or 'none')}, "
+        f"privacy: {escape(route.privacy)}"
+    )
+    rows = [
+        (str(place), c.label, "local" if c.is_local else "cloud", c.why)
+        for place, c in enumerate(route.candidates, start=1)
+    ]
+    rows += [
+        ("✗", r.candidate.label, f"refused: {r.code}", f"{r.reason}. {r.remedy}")
+        for r in route.refused
+    ]
+    notes = "".join(f"<li>{escape(note)}</li>" for note in route.notes)
+    table = _table(("", "model", "where", "why"), rows)
+    return f"<div>{title}{table}<ul>{notes}</ul></div>"
+
+
+def attempt_dict(attempt: AttemptRecord) -> dict[str, object]:
+    """Return an attempt as plain data."""
+    return {
+        "number": attempt.number,
+        "endpoint": attempt.candidate.endpoint,
+        "model": attempt.candidate.model,
+        "outcome": attempt.outcome,
+        "seconds": attempt.seconds,
+        "waited": attempt.waited,
+        "error": type(attempt.error).__name__ if attempt.error else None,
+        "error_message": str(attempt.error) if attempt.error else None,
+        "decision": attempt.decision or None,
+        "request_id": attempt.request_id,
+        "cost_usd": _money(attempt.cost),
+        "price_source": attempt.price_source,
+    }
+
+
+def response_dict(response: Response[object]) -> dict[str, object]:
+    """Return a response as plain data, text included."""
+    usage = asdict(response.usage)
+    usage.pop("raw")
+    return {
+        "text": response.text,
+        "tool_calls": [
+            {"id": c.id, "name": c.name, "arguments": dict(c.arguments)}
+            for c in response.tool_calls
+        ],
+        "thinking": response.thinking,
+        "finish_reason": response.finish_reason,
+        "model": response.model,
+        "provider": response.provider,
+        "is_local": response.is_local,
+        "usage": usage,
+        "cost_usd": _money(response.cost),
+        "timings": asdict(response.timings),
+        "attempts": [attempt_dict(a) for a in response.attempts],
+        "route": route_dict(response.route),
+        "request_id": response.request_id,
+        "call_id": response.call_id,
+    }
+
+
+def response_html(response: Response[object]) -> str:
+    """Return a response as HTML for notebooks: the text, then where it came from."""
+    where = "local" if response.is_local else "cloud"
+    cost = "unknown" if response.cost is None else f"${response.cost:.6f}"
+    tokens = f"{_count(response.usage.total_input_tokens)} in, "
+    tokens += f"{_count(response.usage.output_tokens)} out"
+    facts = (
+        f"{response.provider}/{response.model} ({where}) · {tokens} tokens · "
+        f"cost {cost} · {response.timings.total:.2f} s · "
+        f"{len(response.attempts)} attempt(s)"
+    )
+    return (
+        f'<div style="white-space:pre-wrap">{escape(response.text)}</div>'
+        f'<div style="font-size:85%;opacity:.7">{escape(facts)}</div>'
+    )
+
+
+def _money(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _count(value: int | None) -> str:
+    return "?" if value is None else str(value)
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    header = "".join(f"<th {_CELL}>{escape(cell)}</th>" for cell in head)
+    body = "".join(
+        "<tr>" + "".join(f"<td {_CELL}>{escape(c)}</td>" for c in row) + "</tr>"
+        for row in rows
+    )
+    return _TABLE.format(head=header, body=body)
