@@ -1,0 +1,169 @@
+"""From a streamed response to chunks: one loop for every protocol over SSE."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final, Protocol
+
+from model_manager.errors import (
+    MalformedResponseError,
+    ProviderError,
+    ProviderTimeoutError,
+    StreamInterruptedError,
+)
+from model_manager.providers._failures import Source, failure
+from model_manager.providers._sse import SseOverflowError, SseParser
+from model_manager.types import Chunk, Clock
+
+if TYPE_CHECKING:
+    import httpx2
+
+_logger = logging.getLogger("model_manager.providers")
+
+_UNREADABLE_ALLOWED: Final = 3
+# After the end mark only the transport's own end is to come; it is waited for so that
+# the connection can be used again, and not waited for when it does not come at once.
+_DRAIN_SECONDS: Final = 0.1
+_UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, IndexError)
+
+
+class Decoder(Protocol):
+    """What a protocol knows: the meaning of each event, and when an answer is whole."""
+
+    closed: bool
+    """Whether the protocol's last event has come; nothing after it is read."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the answer may end here."""
+        ...
+
+    def take(self, payload: bytes, /) -> Sequence[Chunk]:
+        """Decode one event's data.
+
+        Raises:
+            ProviderError: The event says that the answer failed.
+            ValueError: The event cannot be read; so do `TypeError`, `KeyError`,
+                `AttributeError` and `IndexError`.
+        """
+        ...
+
+    def finish(self) -> Sequence[Chunk]:
+        """Return the last chunks, ending in `Finish`; raises for a void answer."""
+        ...
+
+
+async def read_stream(
+    response: httpx2.Response, decoder: Decoder, *, source: Source, clock: Clock
+) -> AsyncGenerator[Chunk]:
+    """Yield the chunks of a streamed answer, `Finish` last.
+
+    Up to three events that cannot be read are skipped if the stream goes on and ends
+    well. The caller closes the response.
+
+    Raises:
+        StreamInterruptedError: The stream ended before the protocol's end mark.
+        MalformedResponseError: Too much of it could not be read, or it was empty.
+        ProviderError: An event of the stream says what went wrong.
+    """
+    reader = _Reader(decoder, source)
+    fault: ProviderError | None = None
+    async with aclosing(response.aiter_bytes()) as pieces:
+        try:
+            async for piece in pieces:
+                for payload in reader.split(piece):
+                    for chunk in reader.take(payload):
+                        yield chunk
+                if decoder.closed:
+                    break
+        except _transport_faults() as error:
+            fault = _interrupted(error, source)
+        if decoder.closed:
+            await _drain(pieces, clock)
+    if fault is None and not decoder.closed:
+        for chunk in reader.take_rest():
+            yield chunk
+    for chunk in reader.finish(fault):
+        yield chunk
+
+
+class _Reader:
+    """Counts what cannot be read, and judges the end."""
+
+    __slots__ = ("_decoder", "_parser", "_source", "_unreadable")
+
+    def __init__(self, decoder: Decoder, source: Source) -> None:
+        self._decoder = decoder
+        self._parser = SseParser()
+        self._source = source
+        self._unreadable = 0
+
+    def split(self, piece: bytes) -> list[bytes]:
+        try:
+            return self._parser.feed(piece)
+        except SseOverflowError:
+            fault = failure(self._source, MalformedResponseError)
+        raise fault
+
+    def take(self, payload: bytes) -> Sequence[Chunk]:
+        decoder = self._decoder
+        if decoder.closed:
+            return ()
+        try:
+            return decoder.take(payload)
+        except _UNREADABLE:
+            self._unreadable += 1
+        if self._unreadable > _UNREADABLE_ALLOWED:
+            raise failure(self._source, MalformedResponseError)
+        return ()
+
+    def take_rest(self) -> Sequence[Chunk]:
+        """Decode an event whose blank line is missing; half an event is no event."""
+        payload = self._parser.finish()
+        if payload is None:
+            return ()
+        try:
+            return self._decoder.take(payload)
+        except _UNREADABLE:
+            return ()
+
+    def finish(self, fault: ProviderError | None) -> Sequence[Chunk]:
+        if not self._decoder.complete:
+            if fault is None:
+                bad = self._unreadable
+                kind = MalformedResponseError if bad else StreamInterruptedError
+                fault = failure(self._source, kind)
+            raise fault
+        if self._unreadable:
+            _logger.warning(
+                "%s: skipped %d unreadable events of a stream that ended well",
+                self._source.label,
+                self._unreadable,
+            )
+        return self._decoder.finish()
+
+
+async def _drain(pieces: AsyncGenerator[bytes], clock: Clock) -> None:
+    """Read to the transport's end, so that the connection can be used again."""
+    try:
+        async with clock.timeout(_DRAIN_SECONDS):
+            async for _ in pieces:
+                pass
+    except (TimeoutError, *_transport_faults()):
+        return
+
+
+def _interrupted(error: Exception, source: Source) -> ProviderError:
+    import httpx2  # noqa: PLC0415 - loaded by now, and not to be loaded earlier
+
+    if isinstance(error, httpx2.TimeoutException):
+        return failure(source, ProviderTimeoutError)
+    return failure(source, StreamInterruptedError)
+
+
+def _transport_faults() -> tuple[type[Exception], ...]:
+    import httpx2  # noqa: PLC0415 - loaded by now, and not to be loaded earlier
+
+    return (httpx2.RequestError, httpx2.StreamError)

@@ -1,0 +1,133 @@
+"""The provider: one attempt in, chunks of a chat completion out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from model_manager.providers import _headers
+from model_manager.providers._streams import read_stream
+from model_manager.providers._vendor import Dialect, Line, host_of
+from model_manager.providers.openai._decode import ChatDecoder, decode_vectors
+from model_manager.providers.openai._encode import chat_body, embeddings_body
+from model_manager.providers.openai._errors import classify
+from model_manager.types import Attempt, Chunk, Clock, EndpointHealth, Reply
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from model_manager.config import Endpoint
+    from model_manager.providers import HttpPool
+
+_DIALECT: Final = Dialect(
+    module="model_manager.providers.openai._client",
+    models_path="/models",
+    classify=classify,
+)
+_OWN_HOST: Final = "api.openai.com"
+
+
+class OpenAIProvider:
+    """OpenAI, or any server that speaks its chat completions.
+
+    The SDK is imported at the first call, in a thread. A server other than OpenAI's
+    own is sent `max_tokens` instead of `max_completion_tokens`, and `temperature` for
+    every model.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        key: SecretStr | None,
+        http: HttpPool,
+        clock: Clock,
+    ) -> None:
+        """Bind the endpoint; opens nothing.
+
+        Args:
+            endpoint: Where to send to.
+            key: The API key; `None` where the endpoint needs none.
+            http: Clients to send with.
+            clock: The time to measure by.
+        """
+        host = host_of(endpoint.base_url)
+        self._genuine = host == _OWN_HOST or host.endswith(f".{_OWN_HOST}")
+        self._line = Line(
+            endpoint,
+            key=key,
+            http=http,
+            clock=clock,
+            dialect=_DIALECT,
+            base_url=endpoint.base_url,
+        )
+
+    def open(self, attempt: Attempt, /) -> AbstractAsyncContextManager[Reply]:
+        """Send the attempt; leaving the context closes its connection.
+
+        Raises:
+            ProviderError: The attempt failed, here or while chunks are read.
+        """
+        if attempt.request.operation == "embed":
+            return self._embed(attempt)
+        return self._chat(attempt)
+
+    async def check(self) -> EndpointHealth:
+        """List the models, which is free; never raises."""
+        return await self._line.check()
+
+    async def aclose(self) -> None:
+        """Forget the clients of the running loop; other loops forget theirs."""
+        await self._line.aclose()
+
+    @asynccontextmanager
+    async def _chat(self, attempt: Attempt) -> AsyncIterator[Reply]:
+        line, model = self._line, attempt.candidate.model
+        stream = attempt.request.streaming
+        async with line.send(
+            "/chat/completions",
+            chat_body(attempt, genuine=self._genuine),
+            model=model,
+            connect=attempt.timeouts.connect,
+            stream=stream,
+        ) as (response, headers):
+            source = line.source(model, headers)
+            decoder = ChatDecoder(source, line.fault_in(source))
+            if stream:
+                chunks = read_stream(response, decoder, source=source, clock=line.clock)
+            else:
+                chunks = _replay(decoder.take_answer(response.content))
+            async with aclosing(chunks):
+                yield _reply(chunks, headers)
+
+    @asynccontextmanager
+    async def _embed(self, attempt: Attempt) -> AsyncIterator[Reply]:
+        line, model = self._line, attempt.candidate.model
+        async with line.send(
+            "/embeddings",
+            embeddings_body(attempt),
+            model=model,
+            connect=attempt.timeouts.connect,
+            stream=False,
+        ) as (response, headers):
+            found = decode_vectors(
+                response.content,
+                count=len(attempt.request.inputs),
+                source=line.source(model, headers),
+            )
+            yield _reply(_replay(found), headers)
+
+
+def _reply(chunks: AsyncIterator[Chunk], headers: dict[str, str]) -> Reply:
+    return Reply(
+        chunks=chunks,
+        request_id=_headers.request_id(headers),
+        rate_limit=_headers.rate_limit(headers),
+    )
+
+
+async def _replay(chunks: Sequence[Chunk]) -> AsyncGenerator[Chunk]:
+    """Hand out a whole answer the way a stream comes."""
+    for chunk in chunks:
+        yield chunk
