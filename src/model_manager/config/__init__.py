@@ -1,0 +1,44 @@
+"""What the users write down; the only room that reads files or the environment."""
+
+from model_manager.config._catalog import Endpoint, ModelRef
+from model_manager.config._closest import closest
+from model_manager.config._config import Config
+from model_manager.config._keys import read_keys
+from model_manager.config._load import load_config
+from model_manager.config._problems import Problem
+from model_manager.config._schema import (
+    AgentModels,
+    Capabilities,
+    ModelSettings,
+    PriceOverride,
+    ProviderSettings,
+)
+from model_manager.config._settings import (
+    GpuSettings,
+    PerformanceThresholds,
+    PrivacySettings,
+    Retry,
+    TaskRule,
+    Timeouts,
+)
+
+__all__ = [
+    "AgentModels",
+    "Capabilities",
+    "Config",
+    "Endpoint",
+    "GpuSettings",
+    "ModelRef",
+    "ModelSettings",
+    "PerformanceThresholds",
+    "PriceOverride",
+    "PrivacySettings",
+    "Problem",
+    "ProviderSettings",
+    "Retry",
+    "TaskRule",
+    "Timeouts",
+    "closest",
+    "load_config",
+    "read_keys",
+]

@@ -1,0 +1,113 @@
+"""What the users should know when the file is loaded, although nothing is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from model_manager.config._catalog import Catalog, Endpoint, ModelRef
+from model_manager.config._mentions import Mention
+from model_manager.config._problems import path_text
+
+if TYPE_CHECKING:
+    from model_manager.config._config import Config
+
+_NAMED = 3
+
+
+def notices_of(
+    config: Config, *, catalog: Catalog, found: Sequence[Mention]
+) -> tuple[str, ...]:
+    """Return one sentence or two for each thing that is worth knowing."""
+    return (
+        *_retired(catalog, found),
+        *_endpoints(config, catalog),
+        *_local_roles(catalog, found),
+        *_confined_agents(config, catalog),
+    )
+
+
+def _where(found: Sequence[Mention], model: str) -> str:
+    paths = [path_text(mention.path) for mention in found if mention.model == model]
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    return ", ".join(paths[:_NAMED]) + more
+
+
+def _retired(catalog: Catalog, found: Sequence[Mention]) -> Iterator[str]:
+    for model in dict.fromkeys(mention.model for mention in found):
+        retirement = catalog.retirement_of(model)
+        if retirement is None:
+            continue
+        where = _where(found, model)
+        if not retirement.is_due(catalog.today):
+            yield (
+                f"{retirement.model!r} will be retired on {retirement.on}; its"
+                f" successor is {retirement.successor!r}. Change {where}."
+            )
+            continue
+        takes_over = ", ".join(ref.model for ref in catalog.named(model))
+        yield (
+            f"{retirement.model!r} was retired on {retirement.on}; {takes_over!r}"
+            f" answers in its place. Change {where}, or set your own successor under"
+            " 'aliases'."
+        )
+
+
+def _endpoints(config: Config, catalog: Catalog) -> Iterator[str]:
+    for endpoint in catalog.endpoints.values():
+        written = config.model_providers.get(endpoint.name)
+        zone = written.data_zone if written is not None else None
+        elsewhere = not endpoint.is_local and zone is None
+        if endpoint.kind == "ollama" and elsewhere:
+            yield (
+                f"the provider {endpoint.name!r} is not on this machine, so it counts as"
+                " cloud: work that must stay here is not sent there. Set 'data_zone':"
+                " 'local' if the machine is yours."
+            )
+        elif endpoint.base_url.startswith("http://") and elsewhere:
+            yield (
+                f"the provider {endpoint.name!r} is reached without encryption: others"
+                " on the way can read what is sent. Use https, or set 'data_zone'."
+            )
+        yield from _forwarded(endpoint)
+
+
+def _forwarded(endpoint: Endpoint) -> Iterator[str]:
+    for model in endpoint.models if endpoint.kind == "ollama" else ():
+        if model.rpartition(":")[2].endswith("cloud"):
+            yield (
+                f"{model!r} at {endpoint.name!r} runs in Ollama's cloud, not on this"
+                " machine: it is refused when it is called. List a model that is"
+                " installed."
+            )
+
+
+def _local_roles(catalog: Catalog, found: Sequence[Mention]) -> Iterator[str]:
+    told: set[str] = set()
+    for mention in found:
+        if mention.role != "local" or mention.model in told:
+            continue
+        refs = catalog.named(mention.model)
+        if refs and not any(ref.endpoint.is_local for ref in refs):
+            told.add(mention.model)
+            yield (
+                f"{mention.model!r} is written as a 'local' model"
+                f" ({_where(found, mention.model)}), but {refs[0].endpoint.name!r} is"
+                " not in the local data zone."
+            )
+
+
+def _confined_agents(config: Config, catalog: Catalog) -> Iterator[str]:
+    for agent, models in config.agent_models.items():
+        if models.privacy != "local_only":
+            continue
+        named = (models.local, models.primary, models.fallback)
+        refs: list[ModelRef] = [
+            ref for name in named if name is not None for ref in catalog.named(name)
+        ]
+        if refs and not any(ref.endpoint.is_local for ref in refs):
+            yield (
+                f"the agent {agent!r} is 'local_only', and none of its models is local:"
+                " only another model on this machine can answer. Give it a 'local'"
+                " model."
+            )
