@@ -1,0 +1,228 @@
+"""From Ollama's bytes to our chunks; no I/O, so that any split gives the same."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from model_manager.errors import (
+    MalformedResponseError,
+    RemoteModelError,
+    StreamInterruptedError,
+)
+from model_manager.providers.ollama._errors import Failures
+from model_manager.types import (
+    Chunk,
+    Finish,
+    FinishReason,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+    Usage,
+    Vectors,
+)
+
+_LOG = logging.getLogger("model_manager.providers.ollama")
+_UNREADABLE_ALLOWED: Final = 3
+_NANOSECONDS: Final = 1e9
+_REASONS: Final[Mapping[object, FinishReason]] = MappingProxyType(
+    {"stop": "stop", "length": "length"}
+)
+_METRICS: Final = (
+    "prompt_eval_count",
+    "prompt_eval_duration",
+    "eval_count",
+    "eval_duration",
+    "load_duration",
+    "total_duration",
+)
+
+
+@dataclass(slots=True)
+class ChatDecoder:
+    """Reads one streamed answer of `/api/chat`.
+
+    Lines end at a line feed and nowhere else: an answer may hold U+0085 or U+2028 unescaped,
+    at which text is split into lines but this protocol is not.
+
+    Args:
+        failures: Words what goes wrong.
+        local: Whether an answer that comes from another machine is refused.
+    """
+
+    failures: Failures
+    local: bool
+    finished: bool = False
+    _parts: list[bytes] = field(default_factory=list)
+    _calls: int = 0
+    _spoke: bool = False
+    _readable: int = 0
+    _unreadable: int = 0
+
+    def feed(self, data: bytes) -> Iterator[Chunk]:
+        """Yield the chunks that these bytes complete; raises what they report."""
+        first, *others = data.split(b"\n")
+        self._parts.append(first)
+        for following in others:
+            line = b"".join(self._parts)
+            self._parts = [following]
+            yield from self._line(line)
+
+    def end(self) -> Iterator[Chunk]:
+        """Take note that no more bytes come; raises when the answer is not whole."""
+        rest = b"".join(self._parts)
+        self._parts = []
+        if not self.finished and json_object(rest) is not None:
+            yield from self._line(rest)
+        if not self.finished:
+            raise self.failures.new(
+                StreamInterruptedError
+                if self._readable or not self._unreadable
+                else MalformedResponseError
+            )
+
+    def _line(self, line: bytes) -> Iterator[Chunk]:
+        if self.finished or not line.strip():
+            return
+        entry = json_object(line)
+        if entry is None:
+            self._unreadable += 1
+            if self._unreadable > _UNREADABLE_ALLOWED:
+                raise self.failures.new(MalformedResponseError)
+            return
+        self._readable += 1
+        if entry.get("error") is not None:
+            raise self.failures.of_line(entry["error"])
+        if self.local:
+            refuse_remote(entry, self.failures)
+        yield from self._message(entry.get("message"))
+        if entry.get("done") is True:
+            yield self._finish(entry)
+
+    def _message(self, message: object) -> Iterator[Chunk]:
+        if not isinstance(message, dict):
+            return
+        thinking, content = message.get("thinking"), message.get("content")
+        if isinstance(thinking, str) and thinking:
+            self._spoke = True
+            yield ThinkingDelta(thinking)
+        if isinstance(content, str) and content:
+            self._spoke = True
+            yield TextDelta(content)
+        calls = message.get("tool_calls")
+        if isinstance(calls, list):
+            yield from filter(None, map(self._call, calls))
+
+    def _call(self, call: object) -> ToolCallDelta | None:
+        function = call.get("function") if isinstance(call, dict) else None
+        name = function.get("name") if isinstance(function, dict) else None
+        if not (isinstance(call, dict) and isinstance(function, dict) and name):
+            raise self.failures.new(MalformedResponseError)
+        index, self._calls = self._calls, self._calls + 1
+        arguments = function.get("arguments")
+        if not isinstance(arguments, str):
+            arguments = json.dumps(arguments or {}, ensure_ascii=False)
+        identity = call.get("id")
+        return ToolCallDelta(
+            index,
+            id=identity if isinstance(identity, str) and identity else f"call_{index}",
+            name=str(name),
+            arguments=arguments,
+        )
+
+    def _finish(self, entry: Mapping[str, object]) -> Finish:
+        reason = _REASONS.get(entry.get("done_reason"), "unknown")
+        if self._calls:
+            reason = "tool_calls"
+        elif not self._spoke and reason != "length":
+            raise self.failures.new(MalformedResponseError, what="gave an empty answer")
+        if self._unreadable:
+            _LOG.warning(
+                "%s/%s: %d unreadable pieces of an answer were skipped",
+                self.failures.endpoint,
+                self.failures.model,
+                self._unreadable,
+            )
+        self.finished = True
+        return _finish(entry, reason)
+
+
+def embeddings(
+    body: bytes, failures: Failures, *, inputs: int, local: bool
+) -> tuple[Vectors, Finish]:
+    """Return the vectors of a whole `/api/embed` answer, and its end.
+
+    Raises:
+        MalformedResponseError: The answer is not one vector an input.
+        RemoteModelError: It comes from another machine, and `local` forbids that.
+    """
+    entry = json_object(body)
+    if entry is None:
+        raise failures.new(MalformedResponseError)
+    if entry.get("error") is not None:
+        raise failures.of_line(entry["error"])
+    if local:
+        refuse_remote(entry, failures)
+    vectors = _vectors(entry.get("embeddings"))
+    if vectors is None or len(vectors) != inputs:
+        raise failures.new(MalformedResponseError)
+    return Vectors(vectors), _finish(entry, "stop")
+
+
+def refuse_remote(entry: Mapping[str, object], failures: Failures) -> None:
+    """Raise `RemoteModelError` when an answer says that it was forwarded."""
+    if entry.get("remote_host") or entry.get("remote_model"):
+        raise failures.new(RemoteModelError)
+
+
+def _finish(entry: Mapping[str, object], reason: FinishReason) -> Finish:
+    model = entry.get("model")
+    loaded = _count(entry.get("load_duration"))
+    produced = _count(entry.get("eval_count"))
+    spent = _count(entry.get("eval_duration"))
+    return Finish(
+        reason=reason,
+        usage=_usage(entry),
+        model=model if isinstance(model, str) else None,
+        load_seconds=None if loaded is None else loaded / _NANOSECONDS,
+        tokens_per_second=produced / spent * _NANOSECONDS
+        if produced and spent
+        else None,
+    )
+
+
+def _usage(entry: Mapping[str, object]) -> Usage | None:
+    read = _count(entry.get("prompt_eval_count"))
+    written = _count(entry.get("eval_count"))
+    if read is None and written is None:
+        return None
+    raw = {name: entry[name] for name in _METRICS if name in entry}
+    return Usage(input_tokens=read, output_tokens=written, raw=raw)
+
+
+def _count(value: object) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    return None
+
+
+def json_object(line: bytes) -> dict[str, object] | None:
+    """Return the JSON object that these bytes are, or `None` if they are not one."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return entry if isinstance(entry, dict) else None
+
+
+def _vectors(rows: object) -> tuple[tuple[float, ...], ...] | None:
+    if not isinstance(rows, list):
+        return None
+    try:
+        return tuple(tuple(map(float, row)) for row in rows)
+    except (TypeError, ValueError):
+        return None
