@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints, ValidationInfo, model_validator
+from typing_extensions import override
 
 from model_manager.config._catalog import Catalog, Endpoint, ModelRef
 from model_manager.config._checks import semantic_problems
@@ -185,6 +186,7 @@ class Config(Section):
     def _plain(self) -> dict[str, Any]:
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
+    @override
     def __getstate__(self) -> dict[Any, Any]:
         """Pickle the content alone; what is derived is derived again."""
         state = super().__getstate__()
@@ -195,11 +197,13 @@ class Config(Section):
         }
         return state
 
+    @override
     def __repr__(self) -> str:
         """Say how much there is, not all of it."""
         return (
             f"Config(version={self.version!r}, agents={len(self.agent_models)},"
-            f" providers={list(self.model_providers)}, fingerprint={self.fingerprint!r})"
+            f" providers={len(self.model_providers)},"
+            f" fingerprint={self.fingerprint!r})"
         )
 
     __str__ = __repr__

@@ -120,14 +120,13 @@ def _unknown_field(loc: Path, root: type[BaseModel]) -> Problem:
     )
 
 
-def _value_at(data: object, loc: Path) -> object:
+def _value_at(data: Any, loc: Path) -> object:
     for part in loc:
-        if isinstance(data, dict) and part in data:
-            data = data[part]
-        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
-            data = data[part]
-        else:
+        is_field = isinstance(data, dict) and part in data
+        is_item = isinstance(data, list) and part in range(len(data))
+        if not (is_field or is_item):
             return _MISSING
+        data = data[part]
     return data
 
 

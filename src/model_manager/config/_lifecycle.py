@@ -1,9 +1,9 @@
 """Models that their vendors retired or will retire, and what takes their place.
 
-Data, reviewed by hand. Dates are the vendors' own: the Anthropic SDK's table of
-deprecated models (2.11) and OpenAI's deprecations page, as the OpenAI SDK (3.52)
-repeats it. Successors are the vendor's recommendation where that is itself still
-served, else today's model of the same size. A user's `aliases` always win.
+Data, reviewed by hand in November 2026. Dates are the vendors' own: their pages on
+deprecations, and the tables of them in their SDKs (anthropic 2.11, openai 3.52).
+Successors are the vendor's recommendation where that is itself still served, else
+today's model of the same size. A user's `aliases` always win.
 """
 
 from __future__ import annotations
@@ -47,8 +47,10 @@ _ANTHROPIC = (
     (
         "2025-10-28",
         "claude-sonnet-5-5",
-        "claude-3-5-sonnet-20240620 claude-3-5-sonnet-20241022"
-        " claude-3-5-sonnet-latest",
+        (
+            "claude-3-5-sonnet-20240620 claude-3-5-sonnet-20241022"
+            " claude-3-5-sonnet-latest"
+        ),
     ),
     (
         "2026-02-19",
@@ -68,8 +70,10 @@ _OPENAI = (
     (
         "2024-09-13",
         "gpt-5.6-terra",
-        "gpt-3.5-turbo-16k gpt-3.5-turbo-0301 gpt-3.5-turbo-0613"
-        " gpt-3.5-turbo-16k-0613",
+        (
+            "gpt-3.5-turbo-16k gpt-3.5-turbo-0301 gpt-3.5-turbo-0613"
+            " gpt-3.5-turbo-16k-0613"
+        ),
     ),
     ("2024-12-06", "gpt-5.6-sol", "gpt-4-vision-preview"),
     ("2025-06-06", "gpt-5.6-sol", "gpt-4-32k gpt-4-32k-0314 gpt-4-32k-0613"),
@@ -81,8 +85,10 @@ _OPENAI = (
     (
         "2026-10-23",
         "gpt-5.6-sol",
-        "gpt-4 gpt-4-0613 gpt-4-1106-preview gpt-4-turbo gpt-4-turbo-2024-04-09"
-        " gpt-4o-2024-05-13 o1 o1-2024-12-17 o3-mini o3-mini-2025-01-31",
+        (
+            "gpt-4 gpt-4-0613 gpt-4-1106-preview gpt-4-turbo gpt-4-turbo-2024-04-09"
+            " gpt-4o-2024-05-13 o1 o1-2024-12-17 o3-mini o3-mini-2025-01-31"
+        ),
     ),
     ("2026-10-23", "gpt-5.6-terra", "o4-mini o4-mini-2025-04-16"),
     ("2026-10-23", "gpt-6-luna", "gpt-4.1-nano gpt-4.1-nano-2025-04-14"),
@@ -95,8 +101,10 @@ _OPENAI = (
     (
         "2027-01-14",
         "gpt-6-luna",
-        "gpt-4.1 gpt-4.1-2025-04-14 gpt-4.1-mini gpt-4.1-mini-2025-04-14 gpt-4o"
-        " gpt-4o-2024-08-06 gpt-4o-2024-11-20 gpt-4o-mini gpt-4o-mini-2024-07-18",
+        (
+            "gpt-4.1 gpt-4.1-2025-04-14 gpt-4.1-mini gpt-4.1-mini-2025-04-14 gpt-4o"
+            " gpt-4o-2024-08-06 gpt-4o-2024-11-20 gpt-4o-mini gpt-4o-mini-2024-07-18"
+        ),
     ),
 )
 

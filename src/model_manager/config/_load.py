@@ -50,9 +50,7 @@ def load_config(
     return config
 
 
-def _path_of(
-    source: str | os.PathLike[str] | None, environ: Mapping[str, str]
-) -> FilePath:
+def _path_of(source: object, environ: Mapping[str, str]) -> FilePath:
     if source is None:
         return find_file(environ)
     if isinstance(source, str) and source.lstrip()[:1] in {"{", "["}:
@@ -62,10 +60,9 @@ def _path_of(
             problems=(Problem(path="", message="JSON text", expected="a path"),),
             remedy="Give the path of the file, or the mapping: json.loads(text).",
         )
-    if isinstance(source, str | os.PathLike):
-        text = os.fspath(source)
-        if isinstance(text, str) and text.strip():
-            return FilePath(text).expanduser()
+    text = os.fspath(source) if isinstance(source, str | os.PathLike) else None
+    if isinstance(text, str) and text.strip():
+        return FilePath(text).expanduser()
     message = f"the configuration was given as {shape(source)}."
     raise ConfigError(
         message,

@@ -60,9 +60,9 @@ def _endpoints(config: Config, catalog: Catalog) -> Iterator[str]:
         elsewhere = not endpoint.is_local and zone is None
         if endpoint.kind == "ollama" and elsewhere:
             yield (
-                f"the provider {endpoint.name!r} is not on this machine, so it counts as"
-                " cloud: work that must stay here is not sent there. Set 'data_zone':"
-                " 'local' if the machine is yours."
+                f"the provider {endpoint.name!r} is not on this machine, so it counts"
+                " as cloud: work that must stay here is not sent there. If the machine"
+                " is yours, set 'data_zone': 'local'."
             )
         elif endpoint.base_url.startswith("http://") and elsewhere:
             yield (

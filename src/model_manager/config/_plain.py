@@ -61,10 +61,13 @@ class _Copier:
             return self._object(value, path)
         if isinstance(value, list | tuple):
             return [self.copy(one, (*path, i)) for i, one in enumerate(value)]
-        if isinstance(value, str):
-            return self._text(str(value), path)
         if value is None or isinstance(value, bool):
             return value
+        return self._scalar(value, path)
+
+    def _scalar(self, value: object, path: Path) -> str | float | None:
+        if isinstance(value, str):
+            return self._text(str(value), path)
         if isinstance(value, int | float):
             return self._number(value, path)
         if isinstance(value, Decimal | date):
@@ -110,7 +113,7 @@ class _Copier:
     def _number(self, value: float, path: Path) -> float | None:
         if isinstance(value, int) and abs(value) <= _MAX_INTEGER:
             return int(value)
-        if isinstance(value, float) and math.isfinite(value):
+        if not isinstance(value, int) and math.isfinite(value):
             return float(value)
         self._add(path, "a number that is infinite, NaN or too large", "a number")
         return None

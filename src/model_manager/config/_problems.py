@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
+
+from typing_extensions import override
 
 from model_manager.config._secrets import shown
 from model_manager.errors import ConfigError
@@ -14,6 +17,7 @@ Path: TypeAlias = tuple[str | int, ...]
 
 _PLAIN_NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$-]*\Z")
 _SHOWN = 40
+_CONTAINERS = {True: ("an object", "fields"), False: ("a list", "items")}
 _MAX_NUMBER = 10**9
 
 
@@ -30,6 +34,7 @@ class Problem:
     suggestion: str = ""
     """The name that was probably meant; empty when nothing is near."""
 
+    @override
     def __str__(self) -> str:
         """Return the problem as one line."""
         parts = [f"{self.path}: {self.message}" if self.path else self.message]
@@ -56,18 +61,15 @@ def path_text(path: Path) -> str:
 
 def shape(value: object) -> str:
     """Return what kind of value this is, without showing a text that may be secret."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
     if isinstance(value, int | float):
         return f"the number {value}" if abs(value) < _MAX_NUMBER else "a large number"
     if isinstance(value, str):
         return f"a text of {len(value)} characters" if value else "an empty text"
-    if isinstance(value, dict):
-        return f"an object with {len(value)} fields" if value else "an empty object"
-    if isinstance(value, list | tuple):
-        return f"a list of {len(value)}" if value else "an empty list"
+    if isinstance(value, dict | list | tuple):
+        kind, items = _CONTAINERS[isinstance(value, dict)]
+        return f"{kind} with {len(value)} {items}" if value else f"{kind} with nothing"
     return f"a Python {type(value).__name__}"
 
 

@@ -71,11 +71,11 @@ def _read_bytes(path: FilePath, origin: str) -> bytes:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         reason = f"the file does not exist (working directory: {FilePath.cwd()})"
-    except (OSError, ValueError) as error:
-        detail = (
-            os.strerror(error.errno) if getattr(error, "errno", None) else "no path"
-        )
+    except OSError as error:
+        detail = os.strerror(error.errno) if error.errno else "the system refused"
         reason = f"the file cannot be read: {detail}"
+    except ValueError:
+        reason = "this is no path"
     if reason:
         _refuse(origin, reason, "the path of a JSON file that may be read")
     if len(content) > MAX_BYTES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Literal, LiteralString
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints
@@ -23,21 +23,28 @@ Tokens = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Price = Annotated[Decimal, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 
 
-def _checked_url(url: str) -> str:
-    """Accept an http(s) address and nothing that could carry a key."""
+def _url_fault(url: str) -> tuple[LiteralString, LiteralString] | None:
     if any(char.isspace() or not char.isprintable() for char in url):
-        raise PydanticCustomError("url_spaces", "holds spaces or control characters")
+        return "url_spaces", "holds spaces or control characters"
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise PydanticCustomError("url_unreadable", "is not an address") from None
+        return "url_unreadable", "is not an address"
     if parts.username is not None or parts.password is not None:
-        raise PydanticCustomError("url_userinfo", "holds a user name or a password")
-    if parts.query or parts.fragment or "?" in url or "#" in url:
-        raise PydanticCustomError("url_query", "holds a query or a fragment")
+        return "url_userinfo", "holds a user name or a password"
+    if "?" in url or "#" in url:
+        return "url_query", "holds a query or a fragment"
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
-        raise PydanticCustomError("url_scheme", "is not an http or https address")
+        return "url_scheme", "is not an http or https address"
+    return None
+
+
+def _checked_url(url: str) -> str:
+    """Accept an http(s) address and nothing that could carry a key."""
+    fault = _url_fault(url)
+    if fault is not None:
+        raise PydanticCustomError(*fault)
     return url.rstrip("/")
 
 
@@ -116,7 +123,9 @@ class PriceOverride(Section):
     )
     valid_from: date | None = Field(
         default=None,
-        description="The first day of this price, `YYYY-MM-DD`; before it, the table's.",
+        description=(
+            "The first day of this price, `YYYY-MM-DD`; before it, the table's counts."
+        ),
     )
 
 
@@ -138,7 +147,7 @@ class ModelSettings(Section):
     options: dict[str, JsonValue] = Field(
         default_factory=dict,
         description=(
-            'Passed to the provider as they are, such as `{"num_ctx": 8192}` for Ollama.'
+            'Passed to the provider as they are; for Ollama `{"num_ctx": 8192}`.'
         ),
     )
 
@@ -173,8 +182,9 @@ class ProviderSettings(Section):
     data_zone: DataZone | None = Field(
         default=None,
         description=(
-            "Where the data goes. Default: `local` for loopback addresses, else `cloud`."
-            " Write `local` for a machine of your own that confidential work may reach."
+            "Where the data goes. Default: `local` for a loopback address, else"
+            " `cloud`. Write `local` for a machine of your own that confidential work"
+            " may reach."
         ),
     )
     models: dict[Name, ModelSettings] = Field(
