@@ -89,6 +89,12 @@ async def read_stream(
         yield chunk
 
 
+async def replay(chunks: Sequence[Chunk]) -> AsyncGenerator[Chunk]:
+    """Hand out a whole answer the way a stream comes."""
+    for chunk in chunks:
+        yield chunk
+
+
 class _Reader:
     """Counts what cannot be read, and judges the end."""
 
@@ -147,11 +153,12 @@ class _Reader:
 
 async def _drain(pieces: AsyncGenerator[bytes], clock: Clock) -> None:
     """Read to the transport's end, so that the connection can be used again."""
+    expected: tuple[type[Exception], ...] = (TimeoutError, *_transport_faults())
     try:
         async with clock.timeout(_DRAIN_SECONDS):
             async for _ in pieces:
                 pass
-    except (TimeoutError, *_transport_faults()):
+    except expected:
         return
 
 

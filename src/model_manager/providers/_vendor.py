@@ -24,7 +24,7 @@ from model_manager.errors import (
 from model_manager.providers import _headers
 from model_manager.providers._failures import Source, Verdict, failure
 from model_manager.providers._loops import LoopLocal
-from model_manager.types import Clock, EndpointHealth
+from model_manager.types import Chunk, Clock, EndpointHealth, Reply
 
 if TYPE_CHECKING:
     import httpx2
@@ -188,13 +188,9 @@ class Line:
         except sdk.StatusError as error:
             fault = self._status_fault(error, model)
         except sdk.TimedOutError as error:
-            early = isinstance(error.__cause__, httpx2.ConnectTimeout)
-            kind = ConnectionFailedError if early else ProviderTimeoutError
-            fault = failure(self.source(model), kind)
+            fault = failure(self.source(model), _kind_of_timeout(error))
         except (sdk.UnreachableError, httpx2.RequestError) as error:
-            broken = isinstance(error.__cause__ or error, httpx2.DecodingError)
-            kind = MalformedResponseError if broken else ConnectionFailedError
-            fault = failure(self.source(model), kind)
+            fault = failure(self.source(model), _kind_of_break(error))
         else:
             return response
         # Raised here, where no exception is being handled: what the SDK raised holds
@@ -242,6 +238,15 @@ class Line:
         return sdk.build_client(base_url=self._base_url, key=key, http=http)
 
 
+def reply_of(chunks: AsyncIterator[Chunk], headers: Mapping[str, str]) -> Reply:
+    """Return the open answer with what its headers told."""
+    return Reply(
+        chunks=chunks,
+        request_id=_headers.request_id(headers),
+        rate_limit=_headers.rate_limit(headers),
+    )
+
+
 def host_of(base_url: str) -> str:
     """Return the host that a base_url names, in lower case."""
     return (urlsplit(base_url).hostname or "").lower()
@@ -251,6 +256,20 @@ def _load(module: str) -> SdkModule:
     loaded: Any = importlib.import_module(module)
     sdk: SdkModule = loaded
     return sdk
+
+
+def _kind_of_timeout(error: Exception) -> type[ProviderError]:
+    import httpx2  # noqa: PLC0415 - loaded with the client, and not earlier
+
+    early = isinstance(error.__cause__, httpx2.ConnectTimeout | httpx2.PoolTimeout)
+    return ConnectionFailedError if early else ProviderTimeoutError
+
+
+def _kind_of_break(error: Exception) -> type[ProviderError]:
+    import httpx2  # noqa: PLC0415 - loaded with the client, and not earlier
+
+    unreadable = isinstance(error.__cause__ or error, httpx2.DecodingError)
+    return MalformedResponseError if unreadable else ConnectionFailedError
 
 
 async def _leave_open(client: SdkClient) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from model_manager.providers import _headers
-from model_manager.providers._streams import read_stream
-from model_manager.providers._vendor import Dialect, Line, host_of
+from model_manager.providers._streams import read_stream, replay
+from model_manager.providers._vendor import Dialect, Line, host_of, reply_of
 from model_manager.providers.openai._decode import ChatDecoder, decode_vectors
 from model_manager.providers.openai._encode import chat_body, embeddings_body
 from model_manager.providers.openai._errors import classify
-from model_manager.types import Attempt, Chunk, Clock, EndpointHealth, Reply
+from model_manager.types import Attempt, Clock, EndpointHealth, Reply
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -97,9 +96,9 @@ class OpenAIProvider:
             if stream:
                 chunks = read_stream(response, decoder, source=source, clock=line.clock)
             else:
-                chunks = _replay(decoder.take_answer(response.content))
+                chunks = replay(decoder.take_answer(response.content))
             async with aclosing(chunks):
-                yield _reply(chunks, headers)
+                yield reply_of(chunks, headers)
 
     @asynccontextmanager
     async def _embed(self, attempt: Attempt) -> AsyncIterator[Reply]:
@@ -116,18 +115,4 @@ class OpenAIProvider:
                 count=len(attempt.request.inputs),
                 source=line.source(model, headers),
             )
-            yield _reply(_replay(found), headers)
-
-
-def _reply(chunks: AsyncIterator[Chunk], headers: dict[str, str]) -> Reply:
-    return Reply(
-        chunks=chunks,
-        request_id=_headers.request_id(headers),
-        rate_limit=_headers.rate_limit(headers),
-    )
-
-
-async def _replay(chunks: Sequence[Chunk]) -> AsyncGenerator[Chunk]:
-    """Hand out a whole answer the way a stream comes."""
-    for chunk in chunks:
-        yield chunk
+            yield reply_of(replay(found), headers)
