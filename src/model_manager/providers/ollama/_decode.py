@@ -46,8 +46,8 @@ _METRICS: Final = (
 class ChatDecoder:
     """Reads one streamed answer of `/api/chat`.
 
-    Lines end at a line feed and nowhere else: an answer may hold U+0085 or U+2028 unescaped,
-    at which text is split into lines but this protocol is not.
+    Lines end at a line feed and nowhere else: an answer may hold U+0085 or U+2028
+    unescaped, at which text is split into lines but this protocol is not.
 
     Args:
         failures: Words what goes wrong.
