@@ -6,6 +6,11 @@ from model_manager.config._config import Config
 from model_manager.config._keys import read_keys
 from model_manager.config._load import load_config
 from model_manager.config._problems import Problem
+from model_manager.config._reference import (
+    config_schema,
+    render_reference,
+    schema_text,
+)
 from model_manager.config._schema import (
     AgentModels,
     Capabilities,
@@ -39,6 +44,9 @@ __all__ = [
     "TaskRule",
     "Timeouts",
     "closest",
+    "config_schema",
     "load_config",
     "read_keys",
+    "render_reference",
+    "schema_text",
 ]

@@ -15,7 +15,7 @@ from model_manager.config._config import CHECKED, Config
 from model_manager.config._convert import problems_of
 from model_manager.config._plain import plain
 from model_manager.config._problems import Problem, config_error, shape
-from model_manager.config._read import find_file, read_json
+from model_manager.config._read import expanded, find_file, origin_of, read_json
 from model_manager.errors import ConfigError
 
 _log = logging.getLogger("model_manager.config")
@@ -44,7 +44,7 @@ def load_config(
         config = _checked(source, origin="given as a mapping")
     else:
         path = _path_of(source, os.environ if environ is None else environ)
-        config = _checked(read_json(path), origin=f"in {str(path)!r}")
+        config = _checked(read_json(path), origin=origin_of(path))
     for notice in config.notices:
         _log.warning("%s", notice)
     return config
@@ -62,7 +62,7 @@ def _path_of(source: object, environ: Mapping[str, str]) -> FilePath:
         )
     text = os.fspath(source) if isinstance(source, str | os.PathLike) else None
     if isinstance(text, str) and text.strip():
-        return FilePath(text).expanduser()
+        return expanded(text)
     message = f"the configuration was given as {shape(source)}."
     raise ConfigError(
         message,

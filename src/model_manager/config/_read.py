@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from model_manager.config._plain import NotJson, Pairs
 from model_manager.config._problems import Problem, config_error
+from model_manager.config._secrets import shown
 from model_manager.errors import ConfigError
 
 MAX_BYTES = 5_000_000
@@ -28,7 +29,7 @@ def find_file(environ: Mapping[str, str]) -> FilePath:
     """
     named = environ.get(VARIABLE, "").strip()
     if named:
-        return FilePath(named)
+        return expanded(named)
     for place in PLACES:
         if FilePath(place).is_file():
             return FilePath(place)
@@ -43,6 +44,19 @@ def find_file(environ: Mapping[str, str]) -> FilePath:
     )
 
 
+def expanded(path: str) -> FilePath:
+    """Return a path with the user's home in place of a leading `~`."""
+    try:
+        return FilePath(path).expanduser()
+    except RuntimeError:  # no such user: then it is a file of that name
+        return FilePath(path)
+
+
+def origin_of(path: FilePath) -> str:
+    """Return where a configuration came from, as errors name it."""
+    return f"in {shown(str(path), limit=300)}"
+
+
 def read_json(path: FilePath) -> object:
     """Return the content of a JSON file.
 
@@ -50,7 +64,7 @@ def read_json(path: FilePath) -> object:
         ConfigError: The file cannot be read, is too large, or is no JSON; with the
             line and column, and never with a piece of its content.
     """
-    origin = f"in {str(path)!r}"
+    origin = origin_of(path)
     return _parsed(_decoded(_read_bytes(path, origin), origin), origin)
 
 
