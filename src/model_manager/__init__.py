@@ -1,1 +1,78 @@
-"""One call from an agent's name to an answer."""
+"""One call from an agent's name to an answer.
+
+```python
+from model_manager import ModelManager
+
+async with ModelManager("models_config.json") as manager:
+    response = await manager.generate("my_agent", "Hello")
+```
+
+Local models first, cloud fallback, every token and dollar accounted for. Importing
+this package loads no vendor SDK and no HTTP library.
+"""
+
+from model_manager._agent import AgentHandle
+from model_manager._manager import ModelManager
+from model_manager._stream import Stream
+from model_manager.config import Config
+from model_manager.errors import (
+    AllCandidatesFailedError,
+    CallTimeoutError,
+    ConfigError,
+    InvalidRequestError,
+    LocalOnlyUnavailableError,
+    ModelManagerError,
+    NoCandidateError,
+    OutputInvalidError,
+    ProviderError,
+    StreamBrokenError,
+    UnknownAgentError,
+)
+from model_manager.types import (
+    Completed,
+    Embeddings,
+    Image,
+    Message,
+    Response,
+    Route,
+    StreamReset,
+    TextDelta,
+    ThinkingDelta,
+    Tool,
+    ToolCall,
+    ToolCallDelta,
+    ToolResult,
+    Usage,
+)
+
+__all__ = [
+    "AgentHandle",
+    "AllCandidatesFailedError",
+    "CallTimeoutError",
+    "Completed",
+    "Config",
+    "ConfigError",
+    "Embeddings",
+    "Image",
+    "InvalidRequestError",
+    "LocalOnlyUnavailableError",
+    "Message",
+    "ModelManager",
+    "ModelManagerError",
+    "NoCandidateError",
+    "OutputInvalidError",
+    "ProviderError",
+    "Response",
+    "Route",
+    "Stream",
+    "StreamBrokenError",
+    "StreamReset",
+    "TextDelta",
+    "ThinkingDelta",
+    "Tool",
+    "ToolCall",
+    "ToolCallDelta",
+    "ToolResult",
+    "UnknownAgentError",
+    "Usage",
+]

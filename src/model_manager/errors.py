@@ -39,6 +39,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 if TYPE_CHECKING:
     from model_manager.types import AttemptRecord, Route
 
@@ -93,6 +95,7 @@ class ModelManagerError(Exception):
         """What to do about it."""
         super().__init__(f"{message} {remedy}".rstrip())
 
+    @override
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle with the attributes, so that errors cross processes whole."""
         return _rebuild, (type(self), self.args), self.__dict__.copy()

@@ -8,7 +8,7 @@ from model_manager.config import Timeouts
 from model_manager.types import AttemptTimeouts, Candidate, Clock
 
 RESERVE = 0.2
-"""The share of the remaining time that an attempt leaves to the candidates behind it."""
+"""The share of the remaining time that is left to the candidates behind."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Why a candidate may not answer: policy first, then what is there, then what it can."""
+"""Why a candidate may not answer: policy, then presence, then ability."""
 
 from __future__ import annotations
 
@@ -35,9 +35,7 @@ def needs_of(request: Request, privacy: Privacy) -> Needs:
     if request.has_images:
         wanted.append("vision")
     prompt = request.characters / CHARACTERS_PER_TOKEN * WINDOW_MARGIN
-    return Needs(
-        privacy, tuple(wanted), int(prompt) + (request.max_output_tokens or 0)
-    )
+    return Needs(privacy, tuple(wanted), int(prompt) + (request.max_output_tokens or 0))
 
 
 def judge(candidate: Candidate, needs: Needs, facts: Facts) -> Refusal | None:
@@ -97,7 +95,7 @@ def _refused_by_capability(candidate: Candidate, needs: Needs) -> Refusal | None
                 candidate,
                 "capability",
                 f"it cannot do {capability}",
-                "Name a model that can, or correct 'capabilities' in the configuration.",
+                "Name one that can, or correct 'capabilities' in the configuration.",
             )
     return None
 

@@ -112,7 +112,14 @@ def _refs(config: Config, wish: Wish) -> tuple[ModelRef, ...]:
         refs = tuple(ref for ref in refs if ref.endpoint.name == wish.endpoint)
         if not refs:
             endpoint = config.endpoints[wish.endpoint]
-            return (ModelRef(endpoint, wish.model, "", ModelSettings()),)
+            return (
+                ModelRef(
+                    endpoint=endpoint,
+                    model=wish.model,
+                    configured_as="",
+                    settings=ModelSettings(),
+                ),
+            )
     if not refs and wish.role == "explicit":
         message = f"model {wish.model!r} is not known to any provider."
         raise InvalidRequestError(
@@ -159,14 +166,12 @@ def _known_capabilities(ref: ModelRef, facts: Facts) -> Mapping[str, bool]:
 def _notes(
     candidates: list[Candidate], wanted: tuple[str, ...], facts: Facts
 ) -> Iterator[str]:
-    unchecked = set()
     for candidate in candidates:
         if candidate.configured_as:
             yield f"{candidate.configured_as} is now {candidate.model}"
         for capability in wanted:
             if capability not in candidate.capabilities:
                 yield f"whether {candidate.label} can do {capability} is not known"
-        if candidate.is_local and candidate.endpoint not in facts.installed:
-            unchecked.add(candidate.endpoint)
-    for endpoint in sorted(unchecked):
+    used = {candidate.endpoint for candidate in candidates}
+    for endpoint in sorted(used & facts.unchecked):
         yield f"the models installed at {endpoint} were not checked"

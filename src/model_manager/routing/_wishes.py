@@ -64,7 +64,9 @@ def _embedding_wishes(
         yield Wish("embedding", agent.embedding, "the agent's embedding model")
         return
     if config.defaults is not None and config.defaults.embedding:
-        yield Wish("embedding", config.defaults.embedding, "the default embedding model")
+        yield Wish(
+            "embedding", config.defaults.embedding, "the default embedding model"
+        )
         return
     found = [
         (not endpoint.is_local, name)
@@ -103,7 +105,8 @@ _CARD_BYTES = 24 * 1024**3
 def _rank(
     config: Config, endpoint: str, model: InstalledModel, *, task: str | None
 ) -> tuple[bool, bool, bool, int]:
-    percent = config.performance_thresholds.max_vram_usage_percent or 100.0
+    thresholds = config.performance_thresholds
+    percent = (thresholds.max_vram_usage_percent if thresholds else None) or 100.0
     size = model.size or 0
     is_coder = "code" in model.name or "coder" in model.name
     return (

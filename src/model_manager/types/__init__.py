@@ -1,5 +1,6 @@
 """The words everybody speaks: frozen data and the ports between rooms."""
 
+from model_manager.types._health import EndpointHealth, Health, HealthStatus
 from model_manager.types._messages import (
     Image,
     Message,
@@ -15,7 +16,6 @@ from model_manager.types._ports import (
     Attempt,
     AttemptTimeouts,
     Clock,
-    EndpointHealth,
     Provider,
     RateLimit,
     Reply,
@@ -73,6 +73,8 @@ __all__ = [
     "Facts",
     "Finish",
     "FinishReason",
+    "Health",
+    "HealthStatus",
     "Image",
     "InstalledModel",
     "Message",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from model_manager.types._health import EndpointHealth
 from model_manager.types._request import Request
-from model_manager.types._route import Candidate, InstalledModel
+from model_manager.types._route import Candidate
 from model_manager.types._stream import Chunk
 
 
@@ -54,22 +55,8 @@ class Reply:
     """Ends with exactly one `Finish`; raises a `ProviderError` where it breaks."""
     request_id: str | None = None
     rate_limit: RateLimit | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointHealth:
-    """What one endpoint answered when it was asked how it is."""
-
-    endpoint: str
-    kind: str
-    status: str
-    """`ok`, `unreachable`, `no_key`, `error`, or `not_checked`."""
-    detail: str = ""
-    """In words, with what to do when it is not well."""
-    version: str | None = None
-    seconds: float | None = None
-    installed: Mapping[str, InstalledModel] | None = None
-    """Local servers only; `None` when not known."""
+    whole: bool = False
+    """Whether the answer came in one piece, so that its first token has no time."""
 
 
 class Provider(Protocol):

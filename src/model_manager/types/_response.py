@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
+
+from typing_extensions import TypeVar
 
 from model_manager.types._messages import Message, Thinking, ToolCall
 from model_manager.types._route import Candidate, Route
@@ -14,7 +16,7 @@ from model_manager.types._usage import Usage
 if TYPE_CHECKING:
     from model_manager.errors import ModelManagerError
 
-T = TypeVar("T")
+T = TypeVar("T", default=Any)
 Outcome: TypeAlias = Literal["answered", "failed", "broken", "cancelled"]
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from typing_extensions import override
+
 from model_manager.types._request import Privacy
 
 CandidateRole: TypeAlias = Literal[
@@ -84,7 +86,9 @@ class Facts:
     missing_keys: Mapping[str, str] = field(default_factory=dict)
     """Endpoint -> name of the environment variable that holds no key."""
     installed: Mapping[str, Mapping[str, InstalledModel]] = field(default_factory=dict)
-    """Endpoint -> name -> model; an endpoint that is absent was not checked."""
+    """Endpoint -> name -> model, for the endpoints that told."""
+    unchecked: frozenset[str] = frozenset()
+    """Endpoints that could tell what they have installed, but were not heard yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +110,7 @@ class Route:
 
         return _views.route_dict(self)
 
+    @override
     def __str__(self) -> str:
         """Return the route as text for people."""
         from model_manager.types import _views  # noqa: PLC0415 - only when looked at

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from model_manager.types._usage import Usage
 
@@ -84,7 +84,7 @@ class StreamReset:
 class Completed:
     """The last event of a stream: the whole response."""
 
-    response: Response
+    response: Response[Any]
 
 
 StreamEvent: TypeAlias = (

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from model_manager.types._health import EndpointHealth, Health
     from model_manager.types._response import AttemptRecord, Response
     from model_manager.types._route import Candidate, Route
 
@@ -106,7 +108,7 @@ def attempt_dict(attempt: AttemptRecord) -> dict[str, object]:
     }
 
 
-def response_dict(response: Response[object]) -> dict[str, object]:
+def response_dict(response: Response[Any]) -> dict[str, object]:
     """Return a response as plain data, text included."""
     usage = asdict(response.usage)
     usage.pop("raw")
@@ -131,7 +133,7 @@ def response_dict(response: Response[object]) -> dict[str, object]:
     }
 
 
-def response_html(response: Response[object]) -> str:
+def response_html(response: Response[Any]) -> str:
     """Return a response as HTML for notebooks: the text, then where it came from."""
     where = "local" if response.is_local else "cloud"
     cost = "unknown" if response.cost is None else f"${response.cost:.6f}"
@@ -148,6 +150,49 @@ def response_html(response: Response[object]) -> str:
     )
 
 
+def health_dict(health: Health) -> dict[str, object]:
+    """Return a health report as plain data."""
+    return {
+        "ok": health.ok,
+        "endpoints": [
+            {
+                "endpoint": e.endpoint,
+                "kind": e.kind,
+                "status": e.status,
+                "detail": e.detail,
+                "version": e.version,
+                "seconds": e.seconds,
+                "installed": None if e.installed is None else sorted(e.installed),
+            }
+            for e in health.endpoints
+        ],
+    }
+
+
+def health_text(health: Health) -> str:
+    """Return a health report as text, a line an endpoint."""
+    width = max((len(e.endpoint) for e in health.endpoints), default=0)
+    return "\n".join(
+        f"{e.endpoint:<{width}}  {e.status:<11}  {_health_words(e)}".rstrip()
+        for e in health.endpoints
+    )
+
+
+def health_html(health: Health) -> str:
+    """Return a health report as an HTML table for notebooks."""
+    rows = [(e.endpoint, e.kind, e.status, _health_words(e)) for e in health.endpoints]
+    return _table(("endpoint", "kind", "status", "detail"), rows)
+
+
+def _health_words(endpoint: EndpointHealth) -> str:
+    words = [endpoint.detail] if endpoint.detail else []
+    if endpoint.version:
+        words.insert(0, f"version {endpoint.version}")
+    if endpoint.installed is not None:
+        words.append(f"{len(endpoint.installed)} models installed")
+    return ", ".join(words)
+
+
 def _money(value: object) -> str | None:
     return None if value is None else str(value)
 
@@ -156,7 +201,7 @@ def _count(value: int | None) -> str:
     return "?" if value is None else str(value)
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     header = "".join(f"<th {_CELL}>{escape(cell)}</th>" for cell in head)
     body = "".join(
         "<tr>" + "".join(f"<td {_CELL}>{escape(c)}</td>" for c in row) + "</tr>"

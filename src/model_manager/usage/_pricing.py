@@ -62,7 +62,7 @@ class Pricer:
 
 
 def _overridden(price: PriceOverride, usage: Usage) -> Decimal | None:
-    """Apply USD per million tokens to the disjoint buckets; `None` if one is missing."""
+    """Apply USD per million tokens to the buckets; `None` where a rate is missing."""
     hour = usage.cache_write_1h_tokens or 0
     buckets = (
         (usage.input_tokens, price.input),
@@ -79,13 +79,13 @@ def _overridden(price: PriceOverride, usage: Usage) -> Decimal | None:
     return total
 
 
-def _from_table(
-    endpoint: Endpoint, usage: Usage, names: tuple[str, ...]
-) -> Price:
+def _from_table(endpoint: Endpoint, usage: Usage, names: tuple[str, ...]) -> Price:
     from genai_prices import __version__, calc_price  # noqa: PLC0415 - 0.14 s to import
 
     counts = _table_usage(usage)
-    vendor = _TABLE_IDS.get(endpoint.kind if endpoint.kind != "openai" else endpoint.name)
+    vendor = _TABLE_IDS.get(
+        endpoint.kind if endpoint.kind != "openai" else endpoint.name
+    )
     for name in names:
         try:
             if vendor is not None:

@@ -18,7 +18,9 @@ class Settler:
         """Take the pricer of the running configuration."""
         self._pricer = pricer
 
-    def settle(self, record: AttemptRecord, *, model: str | None = None) -> AttemptRecord:
+    def settle(
+        self, record: AttemptRecord, *, model: str | None = None
+    ) -> AttemptRecord:
         """Return the record with its cost.
 
         An attempt that a provider refused with an HTTP error cost nothing; one that

@@ -1,0 +1,255 @@
+"""An answer as it arrives: hands out its pieces and remembers them all."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from model_manager.errors import (
+    MalformedResponseError,
+    ProviderError,
+    ProviderTimeoutError,
+    StreamInterruptedError,
+)
+from model_manager.types import (
+    Attempt,
+    Chunk,
+    Clock,
+    Finish,
+    Reply,
+    TextDelta,
+    Thinking,
+    ThinkingDelta,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+)
+
+Piece: TypeAlias = TextDelta | ThinkingDelta | ToolCallDelta
+
+_CHARACTERS_PER_TOKEN = 4
+"""For counts of our own where an answer broke before its usage came."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """A tool call while its pieces come in."""
+
+    id: str = ""
+    name: str = ""
+    arguments: list[str] = field(default_factory=list)
+
+
+class Answer:
+    """One attempt's answer: `peek`, then `handing_out` or `read`, then ask it."""
+
+    def __init__(self, attempt: Attempt, reply: Reply, clock: Clock) -> None:
+        """Wrap an open reply; nothing is read yet."""
+        self.attempt = attempt
+        self.request_id = reply.request_id
+        self.whole = reply.whole
+        self.finish: Finish | None = None
+        self.parsed: object = None
+        self.vectors: tuple[tuple[float, ...], ...] = ()
+        self.first_at: float | None = None
+        """When the first piece came, on the clock's monotonic scale."""
+        self.handed_out = False
+        """Whether a piece has reached the caller."""
+        self._chunks = reply.chunks
+        self._clock = clock
+        total = attempt.timeouts.total
+        self._ends_at = math.inf if total is None else clock.monotonic() + total
+        self._peeked: Chunk | None = None
+        self._text: list[str] = []
+        self._thinking: list[ThinkingDelta] = []
+        self._calls: dict[int, _Call] = {}
+
+    async def peek(self) -> None:
+        """Wait for the first piece, so that an error before it is an error to open."""
+        limit = self.attempt.timeouts.first_token
+        try:
+            async with self._clock.timeout(limit):
+                first = await anext(self._chunks, None)
+        except TimeoutError:
+            raise self._error(
+                ProviderTimeoutError,
+                f"sent nothing for {limit:.1f} s.",
+                "Raise 'timeouts' in the configuration if the model is just slow.",
+            ) from None
+        if first is None:
+            raise self._cut()
+        self.first_at = self._clock.monotonic()
+        self._remember(first)
+        self._peeked = first
+
+    async def read(self) -> None:
+        """Read to the end without handing anything out."""
+        while self.finish is None:
+            await self._next()
+
+    async def handing_out(self) -> AsyncGenerator[Piece]:
+        """Yield every piece of the answer."""
+        chunk, self._peeked = self._peeked, None
+        while not isinstance(chunk, Finish):
+            if isinstance(chunk, (TextDelta, ThinkingDelta, ToolCallDelta)):
+                self.handed_out = True
+                yield chunk
+            chunk = await self._next()
+
+    async def _next(self) -> Chunk:
+        stall = self.attempt.timeouts.stall
+        limit = self._left() if stall is None else min(stall, self._left())
+        try:
+            async with self._clock.timeout(limit):
+                chunk = await anext(self._chunks, None)
+        except TimeoutError:
+            raise self._error(
+                StreamInterruptedError,
+                f"sent nothing for {limit:.1f} s in the middle of its answer.",
+                "Raise 'timeouts' in the configuration if the model is known to pause.",
+            ) from None
+        if chunk is None:
+            raise self._cut()
+        self._remember(chunk)
+        return chunk
+
+    def _left(self) -> float:
+        """Seconds until the whole attempt must be over."""
+        return max(0.0, self._ends_at - self._clock.monotonic())
+
+    def _remember(self, chunk: Chunk) -> None:
+        # The order is that of frequency: this runs once for every piece.
+        if isinstance(chunk, TextDelta):
+            self._text.append(chunk.text)
+        elif isinstance(chunk, ThinkingDelta):
+            self._thinking.append(chunk)
+        elif isinstance(chunk, ToolCallDelta):
+            call = self._calls.setdefault(chunk.index, _Call())
+            call.id = chunk.id or call.id
+            call.name = chunk.name or call.name
+            call.arguments.append(chunk.arguments)
+        elif isinstance(chunk, Finish):
+            self.finish = chunk
+        else:
+            self.vectors = chunk.vectors
+
+    def check(self) -> None:
+        """Raise if the answer is none: empty, unreadable, or off its schema."""
+        calls = self.tool_calls()
+        request = self.attempt.request
+        if request.operation == "embed":
+            if len(self.vectors) != len(request.inputs):
+                raise self._error(
+                    MalformedResponseError,
+                    f"gave {len(self.vectors)} vectors for {len(request.inputs)} "
+                    "inputs.",
+                    "Name another embedding model.",
+                )
+            return
+        if not (self._text or calls or self._thinking):
+            raise self._error(
+                MalformedResponseError,
+                "gave an empty answer.",
+                "Ask again, or name another model.",
+            )
+        if request.output is not None and not calls:
+            self._parse()
+
+    def _parse(self) -> None:
+        output = self.attempt.request.output
+        if output is None:
+            return
+        try:
+            self.parsed = output.parse(self.text)
+        except ProviderError as error:
+            candidate = self.attempt.candidate
+            error.provider, error.model = candidate.endpoint, candidate.model
+            error.request_id = self.request_id
+            raise
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self._text)
+
+    @property
+    def thinking(self) -> str:
+        """The thinking so far."""
+        return "".join(delta.text for delta in self._thinking)
+
+    def thinking_parts(self) -> tuple[Thinking, ...]:
+        """The thinking in blocks: each ends where its signature came."""
+        parts, words = [], []
+        for delta in self._thinking:
+            words.append(delta.text)
+            if delta.signature is not None:
+                parts.append(Thinking("".join(words), delta.signature))
+                words = []
+        if words:
+            parts.append(Thinking("".join(words)))
+        return tuple(parts)
+
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The tool calls, their arguments decoded.
+
+        Raises:
+            MalformedResponseError: Arguments that are not a JSON object.
+        """
+        return tuple(
+            ToolCall(
+                call.id or f"call_{index}",
+                call.name,
+                self._arguments("".join(call.arguments)),
+            )
+            for index, call in sorted(self._calls.items())
+        )
+
+    def _arguments(self, text: str) -> dict[str, object]:
+        try:
+            value = json.loads(text or "{}")
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise self._error(
+                MalformedResponseError,
+                "called a tool with arguments that are not a JSON object.",
+                "Ask again, or simplify the tool's parameters.",
+            )
+        return value
+
+    def usage(self) -> Usage | None:
+        """The provider's counts; our estimate where an answer broke; else `None`."""
+        if self.finish is not None:
+            return self.finish.usage
+        if self.first_at is None:
+            return None
+        written = len(self.text) + len(self.thinking)
+        return Usage(
+            input_tokens=_tokens(self.attempt.request.characters),
+            output_tokens=_tokens(written),
+            estimated=True,
+        )
+
+    def _cut(self) -> ProviderError:
+        return self._error(
+            StreamInterruptedError,
+            "ended without finishing its answer.",
+            "Ask again; if it keeps happening, look at the server's log.",
+        )
+
+    def _error(self, cls: type[ProviderError], what: str, remedy: str) -> ProviderError:
+        candidate = self.attempt.candidate
+        return cls(
+            f"{candidate.label} {what}",
+            provider=candidate.endpoint,
+            model=candidate.model,
+            request_id=self.request_id,
+            remedy=remedy,
+        )
+
+
+def _tokens(characters: int) -> int:
+    return -(-characters // _CHARACTERS_PER_TOKEN)

@@ -1,0 +1,174 @@
+"""How a walk ends: a response, embeddings, or one error that tells the whole story."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from model_manager._answer import Answer
+from model_manager.errors import (
+    AllCandidatesFailedError,
+    CallTimeoutError,
+    LocalOnlyUnavailableError,
+    NoCandidateError,
+    StreamBrokenError,
+)
+from model_manager.types import (
+    AttemptRecord,
+    Embeddings,
+    Response,
+    Route,
+    Timings,
+    Usage,
+)
+
+if TYPE_CHECKING:
+    from model_manager._pipeline import Walk
+
+_SHOWN = 3
+"""Refusals that an error's message spells out; the route holds them all."""
+
+
+def response_of(walk: Walk, answer: Answer, *, now: float) -> Response[Any]:
+    """Build the response of a finished walk.
+
+    Args:
+        walk: The walk.
+        answer: Its answer, read to the end and checked.
+        now: The clock's monotonic seconds.
+    """
+    record = walk.records[-1]
+    finish = answer.finish
+    candidate = answer.attempt.candidate
+    calls = answer.tool_calls()
+    reason = finish.reason if finish is not None else "unknown"
+    return Response(
+        text=answer.text,
+        parsed=answer.parsed,
+        tool_calls=calls,
+        thinking=answer.thinking,
+        thinking_parts=answer.thinking_parts(),
+        finish_reason="tool_calls" if calls else reason,
+        model=(finish.model if finish else None) or candidate.model,
+        provider=candidate.endpoint,
+        is_local=candidate.is_local,
+        usage=record.usage or Usage(),
+        cost=record.cost,
+        timings=_timings(walk, answer, now=now),
+        route=walk.route,
+        attempts=tuple(walk.records),
+        request_id=answer.request_id,
+        call_id=walk.request.call_id,
+    )
+
+
+def embeddings_of(walk: Walk, answer: Answer, *, now: float) -> Embeddings:
+    """Build the embeddings of a finished walk; see `response_of`."""
+    record = walk.records[-1]
+    finish = answer.finish
+    candidate = answer.attempt.candidate
+    return Embeddings(
+        vectors=answer.vectors,
+        model=(finish.model if finish else None) or candidate.model,
+        provider=candidate.endpoint,
+        is_local=candidate.is_local,
+        usage=record.usage or Usage(),
+        cost=record.cost,
+        timings=_timings(walk, answer, now=now),
+        route=walk.route,
+        attempts=tuple(walk.records),
+        request_id=answer.request_id,
+        call_id=walk.request.call_id,
+    )
+
+
+def _timings(walk: Walk, answer: Answer, *, now: float) -> Timings:
+    finish, first_at = answer.finish, answer.first_at
+    told = finish.tokens_per_second if finish is not None else None
+    first = None
+    if first_at is not None and not answer.whole:
+        first = first_at - walk.started
+    return Timings(
+        total=now - walk.started,
+        first_token=first,
+        load=finish.load_seconds if finish is not None else None,
+        tokens_per_second=told if told is not None else _speed(walk, answer, now=now),
+    )
+
+
+def _speed(walk: Walk, answer: Answer, *, now: float) -> float | None:
+    usage = walk.records[-1].usage
+    if usage is None or not usage.output_tokens:
+        return None
+    seconds = walk.records[-1].seconds
+    if answer.first_at is not None and not answer.whole:
+        seconds = now - answer.first_at
+    return usage.output_tokens / seconds if seconds > 0 else None
+
+
+def nobody(route: Route) -> NoCandidateError:
+    """Return the error for a route whose every candidate was refused."""
+    cls = NoCandidateError
+    if route.privacy == "local_only" and any(
+        refusal.code == "privacy" for refusal in route.refused
+    ):
+        cls = LocalOnlyUnavailableError
+    if not route.refused:
+        return cls(
+            f"agent {route.agent!r} has no model for this call.",
+            route=route,
+            remedy="Give it 'primary', 'fallback' or 'local' (for embeddings: "
+            "'embedding') in the configuration.",
+        )
+    shown = "; ".join(
+        f"{r.candidate.label}: {r.reason}" for r in route.refused[:_SHOWN]
+    )
+    more = len(route.refused) - _SHOWN
+    tail = f"; and {more} more" if more > 0 else ""
+    return cls(
+        f"nobody may answer agent {route.agent!r}: {shown}{tail}.",
+        route=route,
+        remedy=route.refused[0].remedy,
+    )
+
+
+def all_failed(
+    route: Route, records: Sequence[AttemptRecord]
+) -> AllCandidatesFailedError:
+    """Return the error for a call in which every attempt failed."""
+    first = records[0].error
+    what = first.what if first is not None else "it gave no reason"
+    asked = len({record.candidate.label for record in records})
+    return AllCandidatesFailedError(
+        f"all failed: {asked} candidate(s), {len(records)} attempt(s); first: {what}",
+        attempts=records,
+        route=route,
+        remedy=first.remedy if first is not None else "",
+    )
+
+
+def timed_out(route: Route, records: Sequence[AttemptRecord]) -> CallTimeoutError:
+    """Return the error for a call whose deadline passed."""
+    return CallTimeoutError(
+        f"no answer for agent {route.agent!r} before the call's deadline, after "
+        f"{len(records)} attempt(s).",
+        attempts=records,
+        route=route,
+        remedy="Raise timeout= or 'timeouts.total', or put a faster model first.",
+    )
+
+
+def broken(
+    route: Route, records: Sequence[AttemptRecord], lost: Answer
+) -> StreamBrokenError:
+    """Return the error for a stream that broke and may not be begun anew."""
+    error = StreamBrokenError(
+        f"{lost.attempt.candidate.label} broke off its answer after "
+        f"{len(lost.text)} characters.",
+        attempts=records,
+        route=route,
+        remedy="Ask again, or read the stream's events: they can begin anew with "
+        "another model.",
+    )
+    error.partial_text = lost.text
+    return error

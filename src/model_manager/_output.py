@@ -1,0 +1,131 @@
+"""The structure an answer must have: from a type or a JSON schema to a parser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
+
+from model_manager.errors import InvalidRequestError, OutputInvalidError
+from model_manager.types import OutputSpec
+
+_SHOWN = 3
+"""Faults that an error's message names."""
+
+
+def output_spec(output_type: object) -> OutputSpec | None:
+    """Turn what a caller gave as `output_type=` into a specification.
+
+    Args:
+        output_type: A pydantic model, a dataclass or another type that pydantic knows,
+            or a JSON Schema as a mapping; `None` for plain text.
+
+    Raises:
+        InvalidRequestError: It describes no JSON object, or is not a schema.
+    """
+    if output_type is None:
+        return None
+    if isinstance(output_type, Mapping):
+        return _from_schema(output_type)
+    return _from_type(output_type)
+
+
+def _from_schema(schema: Mapping[str, object]) -> OutputSpec:
+    from jsonschema.exceptions import SchemaError  # noqa: PLC0415 - 0.1 s to import
+    from jsonschema.validators import validator_for  # noqa: PLC0415 - as above
+
+    _must_be_object(schema)
+    checker = validator_for(schema)
+    try:
+        checker.check_schema(schema)
+    except SchemaError as error:
+        message = f"output_type is not a JSON Schema: see {error.json_path}."
+        raise InvalidRequestError(message, remedy="Correct the schema.") from None
+    validator = checker(schema)
+
+    def parse(text: str) -> object:
+        value = _loads(text)
+        faults = [
+            f"{fault.json_path} ({fault.validator})"
+            for fault in validator.iter_errors(value)
+        ]
+        if faults:
+            raise _invalid(faults, text)
+        return value
+
+    title = schema.get("title")
+    return OutputSpec(_name(title if isinstance(title, str) else ""), schema, parse)
+
+
+@lru_cache(maxsize=128)
+def _from_type(output_type: Any) -> OutputSpec:
+    try:
+        adapter: TypeAdapter[object] = TypeAdapter(output_type)
+        schema = adapter.json_schema()
+    except PydanticSchemaGenerationError:
+        message = f"output_type {output_type!r} has no JSON Schema."
+        raise InvalidRequestError(
+            message, remedy="Give a pydantic model, a dataclass, or a JSON Schema."
+        ) from None
+    _must_be_object(schema)
+
+    def parse(text: str) -> object:
+        try:
+            return adapter.validate_json(_unfenced(text))
+        except ValidationError as error:
+            # Only places and kinds: pydantic's messages can quote the answer.
+            details = error.errors(
+                include_input=False, include_url=False, include_context=False
+            )
+        raise _invalid(
+            [f"{'.'.join(map(str, d['loc'])) or '$'} ({d['type']})" for d in details],
+            text,
+        )
+
+    return OutputSpec(_name(getattr(output_type, "__name__", "")), schema, parse)
+
+
+def _must_be_object(schema: Mapping[str, object]) -> None:
+    if schema.get("type") == "object" or "properties" in schema or "$ref" in schema:
+        return
+    message = "output_type must describe a JSON object."
+    raise InvalidRequestError(
+        message, remedy="Wrap it in a model with one field, or give an object schema."
+    )
+
+
+def _loads(text: str) -> object:
+    try:
+        return json.loads(_unfenced(text))
+    except ValueError:
+        pass
+    raise _invalid(["$ (not JSON)"], text)
+
+
+def _unfenced(text: str) -> str:
+    """Take JSON out of the Markdown fence that small models like to put around it."""
+    text = text.strip()
+    if text.startswith("```") and text.endswith("```") and "\n" in text:
+        return text[text.index("\n") : -3].strip()
+    return text
+
+
+def _invalid(faults: list[str], text: str) -> OutputInvalidError:
+    shown = ", ".join(faults[:_SHOWN])
+    error = OutputInvalidError(
+        f"the answer does not have the structure of output_type: {shown}.",
+        remedy="Simplify output_type, raise max_output_tokens, or name another model.",
+    )
+    error.raw_text = text
+    return error
+
+
+def _name(title: str) -> str:
+    """Return a name that every provider takes: letters, digits, `_` and `-`."""
+    kept = "".join(
+        c if c.isascii() and (c.isalnum() or c in "_-") else "_" for c in title
+    )
+    return kept[:64] or "answer"

@@ -1,0 +1,198 @@
+"""From a caller's arguments to one frozen request; the only place that checks them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+from uuid import uuid4
+
+from model_manager._output import output_spec
+from model_manager.errors import InvalidRequestError
+from model_manager.types import Message, Privacy, Request, Tool
+
+Item = TypeVar("Item")
+Number = TypeVar("Number", int, float)
+_PRIVACY = ("any", "local_only")
+
+
+def chat_request(
+    agent: str,
+    prompt: str | Sequence[Message],
+    *,
+    task: str | None = None,
+    system: str | None = None,
+    tools: Sequence[Tool] = (),
+    output_type: object = None,
+    max_output_tokens: int | None = None,
+    temperature: float | None = None,
+    stop: str | Sequence[str] = (),
+    seed: int | None = None,
+    timeout: float | None = None,
+    privacy: Privacy | None = None,
+    model: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+    streaming: bool = False,
+) -> Request:
+    """Build the request of `generate`, `stream` and `explain`.
+
+    Raises:
+        InvalidRequestError: An argument is wrong; the message says which, and how.
+    """
+    return Request(
+        agent=_name("agent", agent),
+        messages=_messages(prompt, system),
+        task=task,
+        tools=_tools(tools),
+        output=output_spec(output_type),
+        max_output_tokens=_positive("max_output_tokens", max_output_tokens),
+        temperature=_temperature(temperature),
+        stop=_texts("stop", (stop,) if isinstance(stop, str) else stop),
+        seed=seed,
+        timeout=_positive("timeout", timeout),
+        privacy=_privacy(privacy),
+        model=model,
+        metadata=_metadata(metadata),
+        streaming=streaming,
+        call_id=uuid4().hex,
+    )
+
+
+def embed_request(
+    agent: str,
+    inputs: str | Sequence[str],
+    *,
+    task: str | None = None,
+    timeout: float | None = None,
+    privacy: Privacy | None = None,
+    model: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> Request:
+    """Build the request of `embed`.
+
+    Raises:
+        InvalidRequestError: An argument is wrong; the message says which, and how.
+    """
+    texts = _texts("inputs", (inputs,) if isinstance(inputs, str) else inputs)
+    _require(bool(texts), "inputs is empty.", "Give at least one text.")
+    return Request(
+        agent=_name("agent", agent),
+        inputs=texts,
+        operation="embed",
+        task=task,
+        timeout=_positive("timeout", timeout),
+        privacy=_privacy(privacy),
+        model=model,
+        metadata=_metadata(metadata),
+        call_id=uuid4().hex,
+    )
+
+
+def _require(condition: bool, what: str, remedy: str) -> None:  # noqa: FBT001 - an assertion's shape
+    if not condition:
+        raise InvalidRequestError(what, remedy=remedy)
+
+
+def _name(argument: str, value: str) -> str:
+    _require(
+        isinstance(value, str) and bool(value.strip()),
+        f"{argument} must be a non-empty string, not {_shape(value)}.",
+        "Pass the agent's id as the configuration writes it.",
+    )
+    return value
+
+
+def _messages(
+    prompt: str | Sequence[Message], system: str | None
+) -> tuple[Message, ...]:
+    if isinstance(prompt, str):
+        turns: tuple[Message, ...] = (Message.user(prompt),)
+        _require(bool(prompt.strip()), "prompt is empty.", "Say what you want done.")
+    else:
+        turns = _sequence("prompt", prompt, Message, "a string or Message objects")
+        _require(
+            any(turn.role != "system" and turn.parts for turn in turns),
+            "prompt has no message to answer.",
+            "Add Message.user(...).",
+        )
+    if system is None:
+        return turns
+    _texts("system", (system,))
+    return (Message.system(system), *turns)
+
+
+def _tools(tools: Sequence[Tool]) -> tuple[Tool, ...]:
+    known = _sequence("tools", tools, Tool, "Tool objects")
+    names = [tool.name for tool in known]
+    _require(
+        len(set(names)) == len(names),
+        "two tools have the same name.",
+        "Rename one.",
+    )
+    return known
+
+
+def _texts(argument: str, values: Sequence[str]) -> tuple[str, ...]:
+    return _sequence(argument, values, str, "strings")
+
+
+def _sequence(
+    argument: str, values: Sequence[Item], kind: type[Item], expected: str
+) -> tuple[Item, ...]:
+    _require(
+        isinstance(values, Sequence) and not isinstance(values, bytes),
+        f"{argument} must be {expected}, not {_shape(values)}.",
+        "Pass a list or a tuple.",
+    )
+    for place, value in enumerate(values):
+        _require(
+            isinstance(value, kind),
+            f"{argument}[{place}] is a {_shape(value)}; expected {expected}.",
+            f"Build it with {kind.__name__}.",
+        )
+    return tuple(values)
+
+
+def _positive(argument: str, value: Number | None) -> Number | None:
+    if value is not None:
+        _require(
+            isinstance(value, (int, float))
+            and not isinstance(value, bool)
+            and value > 0,
+            f"{argument} must be a number above 0, not {value!r}.",
+            "Leave it out for the configured default.",
+        )
+    return value
+
+
+def _privacy(value: Privacy | None) -> Privacy | None:
+    _require(
+        value is None or value in _PRIVACY,
+        f"privacy must be one of {_PRIVACY}, not {value!r}.",
+        "'local_only' keeps the call on this machine; leave it out otherwise.",
+    )
+    return value
+
+
+def _metadata(value: Mapping[str, str] | None) -> Mapping[str, str]:
+    if value is None:
+        return {}
+    _require(
+        isinstance(value, Mapping)
+        and all(isinstance(k, str) and isinstance(v, str) for k, v in value.items()),
+        "metadata must map strings to strings.",
+        "Convert the values with str().",
+    )
+    return dict(value)
+
+
+def _temperature(value: float | None) -> float | None:
+    _require(
+        value is None or (isinstance(value, (int, float)) and 0 <= value <= 2),  # noqa: PLR2004 - the vendors' range
+        f"temperature must lie between 0 and 2, not be {value!r}.",
+        "Most work wants 0 to 1.",
+    )
+    return value
+
+
+def _shape(value: object) -> str:
+    return type(value).__name__

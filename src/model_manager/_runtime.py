@@ -1,0 +1,181 @@
+"""The composition root: from one configuration to everything a call needs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from model_manager._outcome import nobody
+from model_manager._pipeline import Line, Walk
+from model_manager.config import Config, Endpoint, read_keys
+from model_manager.providers import (
+    HttpPool,
+    LocalInventory,
+    ProviderFactory,
+    build_provider,
+)
+from model_manager.routing import plan
+from model_manager.types import (
+    Attempt,
+    Clock,
+    EndpointHealth,
+    Facts,
+    Health,
+    Provider,
+    Reply,
+    Request,
+    Route,
+)
+from model_manager.usage import Pricer, Settler
+
+_LOOK_SECONDS = 2.0
+"""How long a call may wait to hear what a local server has installed."""
+_LOOK_AGAIN = 60.0
+"""Seconds before a server that did not tell is asked again."""
+_HEALTH_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a runtime is given from outside; each can be replaced in tests."""
+
+    http: HttpPool
+    clock: Clock
+    factories: Mapping[str, ProviderFactory]
+    """Kind -> factory; a kind that is absent is looked up in the entry points."""
+    environ: Mapping[str, str] | None = None
+    """Where keys are read; `None` is the process's environment."""
+
+
+class Runtime:
+    """Everything built from one configuration; lives until that one is replaced."""
+
+    def __init__(self, config: Config, surroundings: Surroundings) -> None:
+        """Read the keys and compose the line; opens no connection."""
+        self.config = config
+        self.clock = surroundings.clock
+        self._surroundings = surroundings
+        self._keys: Mapping[str, SecretStr]
+        self._keys, self._missing = read_keys(config, surroundings.environ)
+        self._providers: dict[str, Provider] = {}
+        self._lock = threading.Lock()
+        self._looked_at: dict[str, float] = {}
+        self._local = [e.name for e in config.endpoints.values() if e.is_local]
+        self._line = Line(
+            open=self._open,
+            settle=Settler(Pricer(config)).settle,
+            clock=surroundings.clock,
+            timeouts=config.timeouts,
+            retry=config.retry,
+        )
+
+    def route(self, request: Request) -> Route:
+        """Plan with what is known now; no I/O."""
+        return plan(self.config, request, self.facts())
+
+    async def walk(self, request: Request) -> Walk:
+        """Plan a call and put it at the start of its route.
+
+        Raises:
+            NoCandidateError: Everybody was refused.
+        """
+        await self._look()
+        route = self.route(request)
+        if not route.candidates:
+            raise nobody(route)
+        return Walk(request, route, self._line)
+
+    def facts(self) -> Facts:
+        """Return what is known at this moment, from memory."""
+        seen = {name: server.installed for name, server in self._servers()}
+        return Facts(
+            missing_keys=self._missing,
+            installed={n: models for n, models in seen.items() if models is not None},
+            unchecked=frozenset(n for n, models in seen.items() if models is None),
+        )
+
+    async def health(self) -> Health:
+        """Ask every endpoint how it is, all at once."""
+        names = list(self.config.endpoints)
+        reports = await asyncio.gather(
+            *(self._check(n, _HEALTH_SECONDS) for n in names)
+        )
+        return Health(tuple(reports))
+
+    async def aclose(self) -> None:
+        """Close the running loop's connections; other loops close theirs themselves."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._surroundings.http.aclose)
+            for provider in self._providers.values():
+                stack.push_async_callback(provider.aclose)
+
+    @asynccontextmanager
+    async def _open(self, attempt: Attempt) -> AsyncIterator[Reply]:
+        provider = self._provider(attempt.candidate.endpoint)
+        async with provider.open(attempt) as reply:
+            yield reply
+
+    def _provider(self, name: str) -> Provider:
+        found = self._providers.get(name)
+        if found is not None:
+            return found
+        with self._lock:
+            if name not in self._providers:
+                self._providers[name] = self._build(self.config.endpoints[name])
+            return self._providers[name]
+
+    def _build(self, endpoint: Endpoint) -> Provider:
+        given = self._surroundings
+        key = self._keys.get(endpoint.name)
+        factory = given.factories.get(endpoint.kind)
+        if factory is not None:
+            return factory(endpoint, key=key, http=given.http, clock=given.clock)
+        return build_provider(endpoint, key=key, http=given.http, clock=given.clock)
+
+    async def _look(self) -> None:
+        """See what local servers have, where that is not known yet.
+
+        Runs before a call's route is planned, so that a model that is not there is
+        never tried and the best one that is there is known.
+        """
+        now = self.clock.monotonic()
+        waiting = [
+            name
+            for name, server in self._servers()
+            if server.installed is None and self._may_look(name, now)
+        ]
+        if waiting:
+            await asyncio.gather(
+                *(self._check(name, _LOOK_SECONDS) for name in waiting)
+            )
+            self._looked_at.update(dict.fromkeys(waiting, now))
+
+    def _may_look(self, name: str, now: float) -> bool:
+        looked_at = self._looked_at.get(name)
+        return looked_at is None or now - looked_at >= _LOOK_AGAIN
+
+    def _servers(self) -> list[tuple[str, LocalInventory]]:
+        """Return the local endpoints that can tell what they have installed."""
+        return [
+            (name, provider)
+            for name in self._local
+            if isinstance(provider := self._provider(name), LocalInventory)
+        ]
+
+    async def _check(self, name: str, seconds: float) -> EndpointHealth:
+        endpoint = self.config.endpoints[name]
+        try:
+            async with self.clock.timeout(seconds):
+                return await self._provider(name).check()
+        except TimeoutError:
+            return EndpointHealth(
+                endpoint=name,
+                kind=endpoint.kind,
+                status="unreachable",
+                detail=f"no answer in {seconds:g} s; is the server running?",
+            )

@@ -1,0 +1,98 @@
+"""A streamed call as its caller sees it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, Self
+
+from model_manager._outcome import response_of
+from model_manager._pipeline import Walk
+from model_manager.errors import InvalidRequestError
+from model_manager.types import (
+    Clock,
+    Completed,
+    OnBreak,
+    Request,
+    Response,
+    StreamEvent,
+    TextDelta,
+)
+
+Start = Callable[[Request], Awaitable[Walk]]
+
+
+class Stream:
+    """An answer in pieces: `async with` it, then iterate it or its `text`, once.
+
+    Events: `TextDelta`, `ThinkingDelta`, `ToolCallDelta`, `StreamReset` (throw away
+    what came so far, another model starts anew) and, last, `Completed`. Tool calls
+    are whole only in the response. `text` yields plain strings; what was said cannot
+    be unsaid there, so a break raises `StreamBrokenError` with the partial text.
+    """
+
+    def __init__(
+        self, request: Request, start: Start, clock: Clock, *, on_break: OnBreak | None
+    ) -> None:
+        """Prepare the call; nothing is sent before the first piece is asked for."""
+        self._request = request
+        self._start = start
+        self._clock = clock
+        self._on_break = on_break
+        self._events: AsyncGenerator[StreamEvent] | None = None
+        self._response: Response[Any] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Enter; the connection opens with the first piece."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the connection, also when the answer was left half read."""
+        if self._events is not None:
+            await self._events.aclose()
+
+    def __aiter__(self) -> AsyncIterator[StreamEvent]:
+        """Iterate the events; by default a broken answer begins anew."""
+        return self._begin("restart")
+
+    @property
+    def text(self) -> AsyncIterator[str]:
+        """The answer's text alone, piece by piece."""
+        return self._texts()
+
+    @property
+    def response(self) -> Response[Any]:
+        """The whole response, once the stream has ended.
+
+        Raises:
+            InvalidRequestError: The stream was not read to its end.
+        """
+        if self._response is None:
+            message = "the stream has no response yet."
+            raise InvalidRequestError(message, remedy="Read it to its end first.")
+        return self._response
+
+    async def _texts(self) -> AsyncIterator[str]:
+        async with aclosing(self._begin("raise")) as events:
+            async for event in events:
+                if isinstance(event, TextDelta):
+                    yield event.text
+
+    def _begin(self, on_break: OnBreak) -> AsyncGenerator[StreamEvent]:
+        if self._events is not None:
+            message = "a stream can be read once only."
+            raise InvalidRequestError(message, remedy="Call stream() again.")
+        chosen = self._on_break or on_break
+        self._events = self._run(replace(self._request, on_break=chosen))
+        return self._events
+
+    async def _run(self, request: Request) -> AsyncGenerator[StreamEvent]:
+        walk = await self._start(request)
+        async with aclosing(walk.events()) as events:
+            async for event in events:
+                yield event
+        if walk.answer is not None:
+            now = self._clock.monotonic()
+            self._response = response_of(walk, walk.answer, now=now)
+            yield Completed(self._response)

@@ -1,0 +1,130 @@
+"""The manager's methods for synchronous callers: scripts, notebooks, other threads."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+
+from model_manager._binding import adopt
+from model_manager._manager import ModelManager
+from model_manager._portal import Portal
+from model_manager.types import Response, StreamEvent
+
+if TYPE_CHECKING:
+    from model_manager._agent import SyncAgentHandle
+    from model_manager._stream import Stream
+
+__all__ = ["SyncManager", "SyncStream"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _blocking(
+    method: Callable[Concatenate[ModelManager, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[SyncManager, P], R]:
+    def call(self: SyncManager, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.portal.call(method, self.manager, *args, **kwargs)
+
+    return adopt(call, method)
+
+
+def _blocking_stream(
+    method: Callable[Concatenate[ModelManager, P], Stream],
+) -> Callable[Concatenate[SyncManager, P], SyncStream]:
+    def call(self: SyncManager, /, *args: P.args, **kwargs: P.kwargs) -> SyncStream:
+        return SyncStream(method(self.manager, *args, **kwargs), self.portal)
+
+    return adopt(call, method)
+
+
+def _passing(
+    method: Callable[Concatenate[ModelManager, P], R],
+) -> Callable[Concatenate[SyncManager, P], R]:
+    def call(self: SyncManager, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return method(self.manager, *args, **kwargs)
+
+    return adopt(call, method)
+
+
+class SyncManager:
+    """`ModelManager` for callers that do not `await`; get it from `manager.sync`.
+
+    The work is done on one background event loop, so it may be called from any number
+    of threads, and inside a running loop (a notebook cell), which it then blocks.
+    """
+
+    def __init__(self, manager: ModelManager) -> None:
+        """Stand beside a manager; the background loop starts with the first call."""
+        self.manager = manager
+        self.portal = Portal()
+
+    generate = _blocking(ModelManager.generate)
+    embed = _blocking(ModelManager.embed)
+    health = _blocking(ModelManager.health)
+    stream = _blocking_stream(ModelManager.stream)
+    explain = _passing(ModelManager.explain)
+
+    def for_agent(self, agent: str) -> SyncAgentHandle:
+        """Return the same methods with the agent bound."""
+        return self.manager.for_agent(agent).sync
+
+    def close(self) -> None:
+        """Close connections and background loop; a later call starts anew."""
+        self.portal.call(self.manager.aclose)
+        self.portal.close()
+
+    def __enter__(self) -> Self:
+        """Enter; everything opens when it is needed."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close what was opened."""
+        self.close()
+
+
+class SyncStream:
+    """An answer in pieces for synchronous callers; see `Stream`."""
+
+    def __init__(self, stream: Stream, portal: Portal) -> None:
+        """Wrap a stream that is read on the background loop."""
+        self._stream = stream
+        self._portal = portal
+
+    def __enter__(self) -> Self:
+        """Enter; the connection opens with the first piece."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the connection, also when the answer was left half read."""
+        self._portal.call(self._stream.__aexit__, kind, error, trace)
+
+    def __iter__(self) -> Iterator[StreamEvent]:
+        """Iterate the events."""
+        return self._pull(aiter(self._stream))
+
+    @property
+    def text(self) -> Iterator[str]:
+        """The answer's text alone, piece by piece."""
+        return self._pull(self._stream.text)
+
+    def _pull(self, pieces: AsyncIterator[R]) -> Iterator[R]:
+        async def following() -> tuple[R] | None:
+            try:
+                return (await anext(pieces),)
+            except StopAsyncIteration:
+                return None
+
+        while (piece := self._portal.call(following)) is not None:
+            yield piece[0]
+
+    @property
+    def response(self) -> Response[Any]:
+        """The whole response, once the stream has ended."""
+        return self._stream.response

@@ -1,0 +1,59 @@
+"""How the endpoints are, as they said it themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from typing_extensions import override
+
+from model_manager.types._route import InstalledModel
+
+HealthStatus: TypeAlias = Literal["ok", "unreachable", "no_key", "error", "not_checked"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointHealth:
+    """What one endpoint answered when it was asked how it is."""
+
+    endpoint: str
+    kind: str
+    status: HealthStatus
+    detail: str = ""
+    """In words, with what to do when it is not well."""
+    version: str | None = None
+    seconds: float | None = None
+    """How long the answer took."""
+    installed: Mapping[str, InstalledModel] | None = None
+    """Local servers only; `None` when not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How every endpoint of a configuration is."""
+
+    endpoints: tuple[EndpointHealth, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether at least one endpoint can answer."""
+        return any(endpoint.status == "ok" for endpoint in self.endpoints)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the report as plain data, ready for JSON."""
+        from model_manager.types import _views  # noqa: PLC0415 - only when looked at
+
+        return _views.health_dict(self)
+
+    @override
+    def __str__(self) -> str:
+        """Return the report as text for people, a line an endpoint."""
+        from model_manager.types import _views  # noqa: PLC0415 - only when looked at
+
+        return _views.health_text(self)
+
+    def _repr_html_(self) -> str:
+        from model_manager.types import _views  # noqa: PLC0415 - only when looked at
+
+        return _views.health_html(self)
