@@ -12,13 +12,6 @@ from model_manager.routing._wishes import Wish, best_installed, wishes
 from model_manager.types import Candidate, Facts, Privacy, Refusal, Request, Route
 
 _CAPABILITIES = ("tools", "vision", "json_schema", "embeddings", "thinking")
-_SERVER_WORDS = {
-    "tools": "tools",
-    "vision": "vision",
-    "embeddings": "embedding",
-    "thinking": "thinking",
-}
-"""Our names of capabilities and the ones a local server lists."""
 
 
 def plan(config: Config, request: Request, facts: Facts) -> Route:
@@ -158,8 +151,8 @@ def _known_capabilities(ref: ModelRef, facts: Facts) -> Mapping[str, bool]:
     models = facts.installed.get(ref.endpoint.name)
     model = models.get(ref.model) if models is not None else None
     if model is not None and model.capabilities is not None:
-        for name, word in _SERVER_WORDS.items():
-            known.setdefault(name, word in model.capabilities)
+        for name in _CAPABILITIES:
+            known.setdefault(name, name in model.capabilities)
     return known
 
 

@@ -119,5 +119,5 @@ def _rank(
 
 def _can_chat(model: InstalledModel) -> bool:
     if model.capabilities is not None:
-        return "completion" in model.capabilities or "chat" in model.capabilities
+        return "completion" in model.capabilities
     return "embed" not in model.name

@@ -73,7 +73,8 @@ class InstalledModel:
     size: int | None = None
     """Bytes on disk."""
     capabilities: frozenset[str] | None = None
-    """`None` when the server does not tell."""
+    """Our names of what it can do, and `completion` where it can chat; `None` when the
+    server does not tell."""
     context_window: int | None = None
     remote_host: str | None = None
     """Set when the server would forward the request: such a model is not local."""
