@@ -1,0 +1,60 @@
+"""Doubles for tests, ours and yours: servers, faults, a provider, a clock.
+
+The rule of this room: it fakes the wire and the time, never the library. The servers
+speak the real protocols over real sockets on this machine; what they answer is
+simulated and says so.
+
+Importing this door loads no HTTP library; the servers load `aiohttp` when they start.
+The suite that every provider passes is `model_manager.testing.provider_contract`.
+"""
+
+from model_manager.testing._clock import FakeClock
+from model_manager.testing._faults import (
+    Answer,
+    BadChunk,
+    CutStream,
+    EmptyAnswer,
+    EndEarly,
+    Fault,
+    HttpFault,
+    InStreamError,
+    InvalidJson,
+    Outcome,
+    Redirect,
+    Reset,
+    Silence,
+    SlowFirstToken,
+    StallStream,
+)
+from model_manager.testing._network import RealNetworkError
+from model_manager.testing._server import LoopbackServer, RecordedRequest
+from model_manager.testing._servers import (
+    AnthropicServer,
+    OllamaServer,
+    OpenAIServer,
+)
+
+__all__ = [
+    "Answer",
+    "AnthropicServer",
+    "BadChunk",
+    "CutStream",
+    "EmptyAnswer",
+    "EndEarly",
+    "FakeClock",
+    "Fault",
+    "HttpFault",
+    "InStreamError",
+    "InvalidJson",
+    "LoopbackServer",
+    "OllamaServer",
+    "OpenAIServer",
+    "Outcome",
+    "RealNetworkError",
+    "RecordedRequest",
+    "Redirect",
+    "Reset",
+    "Silence",
+    "SlowFirstToken",
+    "StallStream",
+]

@@ -1,0 +1,126 @@
+"""The pytest plugin: loopback servers as fixtures, and no way out of the machine.
+
+Installed with the library and silent until asked. To forbid connections that are not
+loopback, set the option in the project's pytest configuration,
+
+```toml
+[tool.pytest.ini_options]
+model_manager_forbid_network = true
+```
+
+or run `pytest --forbid-network`. A test marked `real_network` may leave the machine.
+
+Fixtures: `openai_server`, `anthropic_server`, `ollama_server` (each started on its own
+thread and ended with the test) and `fake_clock`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from model_manager.testing import (
+        AnthropicServer,
+        FakeClock,
+        OllamaServer,
+        OpenAIServer,
+    )
+    from model_manager.testing._network import NetworkGuard
+
+__all__ = [
+    "anthropic_server",
+    "fake_clock",
+    "ollama_server",
+    "openai_server",
+]
+
+_INI = "model_manager_forbid_network"
+_GUARD: pytest.StashKey[NetworkGuard] = pytest.StashKey()
+
+# Its assertions are meant to be read in failures, like those of a test file.
+pytest.register_assert_rewrite("model_manager.testing.provider_contract")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option and the flag that forbid real connections."""
+    text = "forbid connections that are not loopback (model_manager)"
+    parser.addini(_INI, text, type="bool", default=False)
+    parser.getgroup("model_manager").addoption(
+        "--forbid-network", action="store_true", default=False, help=text
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker; put the guard in place where it was asked for."""
+    config.addinivalue_line(
+        "markers", "real_network: may open connections that are not loopback"
+    )
+    if not (config.getini(_INI) or config.getoption("--forbid-network")):
+        return
+    from model_manager.testing._network import (  # noqa: PLC0415 - only when asked for
+        NetworkGuard,
+    )
+
+    guard = NetworkGuard()
+    guard.install()
+    config.stash[_GUARD] = guard
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Take the guard away again."""
+    guard = config.stash.get(_GUARD, None)
+    if guard is not None:
+        guard.uninstall()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Let a test that is marked `real_network` through, and only that one."""
+    guard = item.config.stash.get(_GUARD, None)
+    if guard is None:
+        return (yield)
+    guard.allowed = item.get_closest_marker("real_network") is not None
+    try:
+        return (yield)
+    finally:
+        guard.allowed = False
+
+
+@pytest.fixture
+def openai_server() -> Iterator[OpenAIServer]:
+    """Serve OpenAI's protocol on loopback for one test."""
+    from model_manager.testing import OpenAIServer  # noqa: PLC0415 - loads at first use
+
+    with OpenAIServer() as server:
+        yield server
+
+
+@pytest.fixture
+def anthropic_server() -> Iterator[AnthropicServer]:
+    """Serve Anthropic's protocol on loopback for one test."""
+    from model_manager.testing import (  # noqa: PLC0415 - loads at first use
+        AnthropicServer,
+    )
+
+    with AnthropicServer() as server:
+        yield server
+
+
+@pytest.fixture
+def ollama_server() -> Iterator[OllamaServer]:
+    """Serve Ollama's protocol on loopback for one test."""
+    from model_manager.testing import OllamaServer  # noqa: PLC0415 - loads at first use
+
+    with OllamaServer() as server:
+        yield server
+
+
+@pytest.fixture
+def fake_clock() -> FakeClock:
+    """Give a clock whose time passes without waiting."""
+    from model_manager.testing import FakeClock  # noqa: PLC0415 - loads at first use
+
+    return FakeClock()
