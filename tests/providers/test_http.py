@@ -220,7 +220,13 @@ async def test_a_refused_connection_is_a_connect_error() -> None:
     await pool.aclose()
 
 
-async def test_a_name_that_does_not_resolve_is_a_connect_error() -> None:
+async def test_a_name_that_does_not_resolve_is_a_connect_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
     pool = HttpPool()
 
     with pytest.raises(httpx2.ConnectError):

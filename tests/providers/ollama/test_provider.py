@@ -1,0 +1,502 @@
+"""The provider in front of a scripted server: what is sent when, and what is not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pickle
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from pydantic import SecretStr
+
+from model_manager.config import Endpoint
+from model_manager.errors import (
+    AuthenticationError,
+    BadRequestError,
+    ConnectionFailedError,
+    ContextWindowError,
+    LocalResourceError,
+    MalformedResponseError,
+    ModelNotFoundError,
+    OverloadedError,
+    ProviderError,
+    ProviderTimeoutError,
+    RateLimitError,
+    RemoteModelError,
+    ServerError,
+    StreamInterruptedError,
+    UnsupportedFeatureError,
+)
+from model_manager.providers import HttpPool, LocalInventory
+from model_manager.providers.ollama import OllamaProvider
+from model_manager.types import (
+    Attempt,
+    Candidate,
+    Chunk,
+    Finish,
+    Message,
+    Provider,
+    Request,
+    TextDelta,
+    Vectors,
+)
+
+RECORDED = Path(__file__).parent / "recorded"
+PROMPT = "the secret prompt"
+Answer = bytes | httpx2.Response | Exception
+
+
+def recorded(name: str) -> bytes:
+    return (RECORDED / name).read_bytes()
+
+
+class SteppedClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        """Start at some moment."""
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float, /) -> None:
+        self.now += seconds
+
+    def timeout(self, seconds: float | None, /) -> AbstractAsyncContextManager[object]:
+        return asyncio.timeout(seconds)
+
+
+@dataclass
+class Bench:
+    """A provider, and the server that it meets."""
+
+    answers: dict[str, Answer]
+    requests: list[httpx2.Request] = field(default_factory=list)
+    clock: SteppedClock = field(default_factory=SteppedClock)
+
+    def handle(self, request: httpx2.Request) -> httpx2.Response:
+        self.requests.append(request)
+        answer = self.answers.get(request.url.path)
+        if isinstance(answer, Exception):
+            raise answer
+        if isinstance(answer, bytes):
+            return httpx2.Response(200, content=answer)
+        if isinstance(answer, httpx2.Response):
+            return httpx2.Response(answer.status_code, content=answer.content)
+        return httpx2.Response(404, content=b"404 page not found")
+
+    def provider(self, *, is_local: bool = True, key: str = "") -> OllamaProvider:
+        return OllamaProvider(
+            Endpoint(
+                name="box",
+                kind="ollama",
+                base_url="http://127.0.0.1:11434",
+                is_local=is_local,
+            ),
+            key=SecretStr(key) if key else None,
+            http=HttpPool(transport=lambda: httpx2.MockTransport(self.handle)),
+            clock=self.clock,
+        )
+
+    @property
+    def paths(self) -> list[str]:
+        return [request.url.path for request in self.requests]
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench(
+        {
+            "/api/tags": recorded("tags.json"),
+            "/api/version": recorded("version.json"),
+            "/api/chat": recorded("chat_stream.ndjson"),
+            "/api/embed": recorded("embed.json"),
+        }
+    )
+
+
+def attempt(model: str = "tiny-chat", **fields: Any) -> Attempt:
+    fields = {"messages": (Message.user(PROMPT),)} | fields
+    return Attempt(
+        request=Request(agent="a", **fields),
+        candidate=Candidate(
+            endpoint="box",
+            kind="ollama",
+            model=model,
+            role="primary",
+            why="",
+            is_local=True,
+        ),
+    )
+
+
+async def collect(provider: Provider, asked: Attempt | None = None) -> list[Chunk]:
+    async with provider.open(asked or attempt()) as reply:
+        return [chunk async for chunk in reply.chunks]
+
+
+async def failure_of(provider: Provider, asked: Attempt | None = None) -> ProviderError:
+    with pytest.raises(ProviderError) as caught:
+        await collect(provider, asked)
+    return caught.value
+
+
+def tags(*rows: dict[str, object]) -> bytes:
+    return json.dumps({"models": rows}).encode()
+
+
+async def test_answers_from_a_recorded_stream(bench: Bench) -> None:
+    chunks = await collect(bench.provider())
+
+    assert isinstance(chunks[0], TextDelta)
+    assert isinstance(chunks[-1], Finish)
+    assert bench.paths == ["/api/tags", "/api/chat"]
+    assert json.loads(bench.requests[-1].content)["stream"] is True
+
+
+async def test_embeds_the_inputs(bench: Bench) -> None:
+    rows = json.loads(recorded("embed.json"))["embeddings"]
+    asked = attempt(
+        "tiny-embed", operation="embed", messages=(), inputs=("x",) * len(rows)
+    )
+
+    vectors, finish = await collect(bench.provider(), asked)
+
+    assert vectors == Vectors(tuple(map(tuple, rows)))
+    assert isinstance(finish, Finish)
+
+
+async def test_the_inventory_is_read_once_a_minute(bench: Bench) -> None:
+    provider = bench.provider()
+
+    await collect(provider)
+    await collect(provider, attempt("tiny-chat:latest"))
+    bench.clock.now += 59
+    await collect(provider)
+    assert bench.paths.count("/api/tags") == 1
+
+    bench.clock.now += 1
+    await collect(provider)
+    assert bench.paths.count("/api/tags") == 2
+
+
+async def test_a_burst_of_first_calls_reads_the_inventory_once(bench: Bench) -> None:
+    provider = bench.provider()
+
+    await asyncio.gather(*(collect(provider) for _ in range(20)))
+
+    assert bench.paths.count("/api/tags") == 1
+
+
+async def test_remembers_what_is_installed_without_asking_again(bench: Bench) -> None:
+    provider = bench.provider()
+    assert isinstance(provider, LocalInventory)
+
+    before = provider.installed
+    await collect(provider)
+    installed = provider.installed
+
+    assert before is None
+    assert installed is not None
+    assert sorted(installed) == [
+        "tiny-chat:latest",
+        "tiny-embed:latest",
+        "tiny-random:latest",
+        "tiny-think:latest",
+        "tiny-tool:latest",
+    ]
+    assert "tiny-chat" in installed
+    assert "tiny-chat:7b" not in installed
+    tool = installed["tiny-tool"]
+    assert (tool.size, tool.context_window, tool.remote_host) == (2112978, 8192, None)
+    assert tool.capabilities == frozenset({"completion", "json_schema", "tools"})
+    assert installed["tiny-embed"].capabilities == frozenset({"embeddings"})
+
+
+async def test_a_model_that_is_not_installed_is_not_asked(bench: Bench) -> None:
+    failure = await failure_of(bench.provider(), attempt("qwen2.5:32b"))
+
+    assert isinstance(failure, ModelNotFoundError)
+    assert "`ollama pull qwen2.5:32b`" in failure.remedy
+    assert "tiny-chat" in failure.remedy
+    assert bench.paths == ["/api/tags"]
+
+
+async def test_a_model_installed_meanwhile_is_found_at_once(bench: Bench) -> None:
+    provider = bench.provider()
+    await failure_of(provider, attempt("new:1b"))
+
+    bench.answers["/api/tags"] = tags({"name": "new:1b"})
+
+    assert await collect(provider, attempt("new:1b"))
+
+
+async def test_a_model_removed_meanwhile_makes_the_inventory_stale(
+    bench: Bench,
+) -> None:
+    provider = bench.provider()
+    bench.answers["/api/chat"] = httpx2.Response(
+        404, content=recorded("err_model_not_found.json")
+    )
+    await failure_of(provider)
+    bench.answers["/api/tags"] = tags()
+
+    failure = await failure_of(provider)
+
+    assert isinstance(failure, ModelNotFoundError)
+    assert bench.paths == ["/api/tags", "/api/chat", "/api/tags"]
+
+
+@pytest.mark.parametrize(
+    "model", ["gpt-oss:cloud", "gpt-oss:120b-cloud", "GPT-OSS:Cloud ", "x-cloud"]
+)
+async def test_cloud_names_are_refused_without_any_request(
+    bench: Bench, model: str
+) -> None:
+    failure = await failure_of(bench.provider(), attempt(model))
+
+    assert isinstance(failure, RemoteModelError)
+    assert bench.requests == []
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        {"remote_host": "https://ollama.com:443"},
+        {"remote_model": "gpt-oss:120b"},
+        {"remote_host": 1},
+    ],
+)
+async def test_a_forwarding_model_never_sees_the_prompt(
+    bench: Bench, mark: dict[str, object]
+) -> None:
+    bench.answers["/api/tags"] = tags({"name": "tiny-chat:latest"} | mark)
+
+    failure = await failure_of(bench.provider())
+
+    assert isinstance(failure, RemoteModelError)
+    assert bench.paths == ["/api/tags"]
+
+
+async def test_an_answer_that_admits_to_be_forwarded_is_stopped(bench: Bench) -> None:
+    line = {"message": {"content": "hi"}, "remote_host": "https://ollama.com"}
+    bench.answers["/api/chat"] = json.dumps(line).encode() + b"\n"
+
+    assert isinstance(await failure_of(bench.provider()), RemoteModelError)
+
+
+async def test_an_endpoint_outside_the_local_zone_may_use_cloud_models(
+    bench: Bench,
+) -> None:
+    provider = bench.provider(is_local=False, key="sk-not-real")
+
+    assert await collect(provider, attempt("gpt-oss:cloud"))
+    assert bench.paths == ["/api/chat"]
+    assert bench.requests[0].headers["authorization"] == "Bearer sk-not-real"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (httpx2.ConnectError("refused"), ConnectionFailedError),
+        (httpx2.Response(500, content=b'{"error":"boom"}'), ServerError),
+        (httpx2.Response(403, content=b""), AuthenticationError),
+        (b"<html>", MalformedResponseError),
+        (b'{"models": {}}', MalformedResponseError),
+        (httpx2.Response(404, content=b"404 page not found"), ModelNotFoundError),
+    ],
+)
+async def test_nothing_is_sent_while_the_inventory_cannot_be_read(
+    bench: Bench, answer: Answer, kind: type[ProviderError]
+) -> None:
+    bench.answers["/api/tags"] = answer
+
+    failure = await failure_of(bench.provider())
+
+    assert type(failure) is kind
+    assert bench.paths == ["/api/tags"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (400, recorded("err_bad_json.json"), BadRequestError),
+        (400, recorded("err_no_model.json"), BadRequestError),
+        (400, recorded("err_think_unsupported.json"), UnsupportedFeatureError),
+        (400, recorded("err_chat_on_embed_model.json"), UnsupportedFeatureError),
+        (501, recorded("err_embed_on_chat_model.json"), UnsupportedFeatureError),
+        (400, recorded("err_long_prompt_truncate_false.json"), ContextWindowError),
+        (404, recorded("err_model_not_found.json"), ModelNotFoundError),
+        (404, recorded("err_404.txt"), ModelNotFoundError),
+        (405, recorded("err_method.txt"), BadRequestError),
+        (503, recorded("err_queue_full.json"), OverloadedError),
+        (503, b"", OverloadedError),
+        (500, b'{"error":"CUDA error: out of memory"}', LocalResourceError),
+        (500, b'{"error":"model runner has unexpectedly stopped"}', LocalResourceError),
+        (500, b'{"error":"llama-server: cudaMalloc failed"}', LocalResourceError),
+        (500, b'{"error":"option \\"num_ctx\\" must be of type integer"}', None),
+        (500, b'{"error":"invalid format: x; expected \\"json\\""}', None),
+        (500, b'{"error":{"message":"out of memory"}}', LocalResourceError),
+        (500, b"\xff\xfe", ServerError),
+        (502, b"bad gateway", ServerError),
+        (499, b"", ServerError),
+        (401, b'{"error":"unauthorized","signin_url":"x"}', AuthenticationError),
+        (403, b"", AuthenticationError),
+        (429, b"", RateLimitError),
+        (307, b"", ServerError),
+    ],
+)
+async def test_an_error_status_means(
+    bench: Bench, status: int, body: bytes, kind: type[ProviderError] | None
+) -> None:
+    bench.answers["/api/chat"] = httpx2.Response(status, content=body)
+
+    failure = await failure_of(bench.provider())
+
+    assert type(failure) is (kind or BadRequestError)
+    assert (failure.provider, failure.model) == ("box", "tiny-chat")
+    assert failure.status == status
+    assert failure.remedy
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [
+        (httpx2.ConnectError("x"), ConnectionFailedError),
+        (httpx2.ConnectTimeout("x"), ConnectionFailedError),
+        (httpx2.RemoteProtocolError("x"), ConnectionFailedError),
+        (httpx2.ReadError("x"), ConnectionFailedError),
+        (httpx2.UnsupportedProtocol("x"), ConnectionFailedError),
+        (httpx2.ReadTimeout("x"), ProviderTimeoutError),
+    ],
+)
+async def test_a_failure_of_the_wire_means(
+    bench: Bench, raised: Exception, kind: type[ProviderError]
+) -> None:
+    bench.answers["/api/chat"] = raised
+
+    assert type(await failure_of(bench.provider())) is kind
+
+
+async def test_a_body_that_breaks_is_an_interrupted_stream(bench: Bench) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield recorded("server_killed.ndjson")
+        message = "cut"
+        raise httpx2.ReadError(message)
+
+    def handle(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/api/chat":
+            return httpx2.Response(200, content=broken())
+        return bench.handle(request)
+
+    provider = bench.provider()
+    provider._http = HttpPool(transport=lambda: httpx2.MockTransport(handle))
+    got: list[Chunk] = []
+
+    async def read() -> None:
+        async with provider.open(attempt()) as reply:
+            async for chunk in reply.chunks:
+                got.append(chunk)  # noqa: PERF401 - kept although the rest breaks
+
+    with pytest.raises(StreamInterruptedError):
+        await read()
+    assert len(got) == 4
+
+
+FAILING: list[Answer] = [
+    httpx2.ConnectError("x"),
+    httpx2.Response(500, content=f'{{"error":"{PROMPT}"}}'.encode()),
+    json.dumps({"error": PROMPT}).encode() + b"\n",
+    b"",
+]
+
+
+@pytest.mark.parametrize("answer", FAILING)
+async def test_no_failure_leads_to_the_request_the_key_or_the_prompt(
+    bench: Bench, answer: Answer
+) -> None:
+    bench.answers["/api/chat"] = answer
+    provider = bench.provider(key="sk-not-real")
+
+    failure = await failure_of(provider)
+
+    assert failure.__cause__ is None
+    assert failure.__context__ is None
+    shown = repr(failure) + str(failure) + repr(vars(failure))
+    assert PROMPT not in shown
+    assert "sk-not-real" not in shown
+    assert PROMPT.encode() not in pickle.dumps(failure)
+
+
+async def test_a_healthy_server_tells_its_version_and_models(bench: Bench) -> None:
+    health = await bench.provider().check()
+
+    assert (health.endpoint, health.kind, health.status) == ("box", "ollama", "ok")
+    assert health.version == "0.32.15"
+    assert health.installed is not None
+    assert "tiny-chat" in health.installed
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "status"),
+    [
+        ("/api/version", httpx2.ConnectError("x"), "unreachable"),
+        ("/api/tags", httpx2.ReadError("x"), "unreachable"),
+        ("/api/tags", httpx2.Response(500), "error"),
+        ("/api/tags", b"no json", "error"),
+        ("/api/version", httpx2.Response(404, content=b"nginx"), "error"),
+    ],
+)
+async def test_an_unwell_server_is_described_and_nothing_raised(
+    bench: Bench, path: str, answer: Answer, status: str
+) -> None:
+    bench.answers[path] = answer
+
+    health = await bench.provider().check()
+
+    assert health.status == status
+    assert health.detail
+    assert health.installed is None
+
+
+async def test_a_server_that_never_answers_is_unreachable(bench: Bench) -> None:
+    async def silent(_: httpx2.Request) -> httpx2.Response:
+        await asyncio.Event().wait()
+        return httpx2.Response(200)
+
+    def at_once(_: float | None, /) -> AbstractAsyncContextManager[object]:
+        return asyncio.timeout(0)
+
+    provider = bench.provider()
+    provider._http = HttpPool(transport=lambda: httpx2.MockTransport(silent))
+    bench.clock.timeout = at_once  # type: ignore[method-assign] # time is short here
+
+    assert (await provider.check()).status == "unreachable"
+
+
+async def test_one_provider_serves_loops_in_several_threads(bench: Bench) -> None:
+    provider = bench.provider()
+
+    def work() -> int:
+        return len(asyncio.run(collect(provider)))
+
+    lengths = await asyncio.gather(*(asyncio.to_thread(work) for _ in range(4)))
+
+    assert len(set(lengths)) == 1
+    await provider.aclose()
+
+
+def test_a_provider_is_built_without_opening_anything(
+    monkeypatch: pytest.MonkeyPatch, bench: Bench
+) -> None:
+    refuse: Callable[..., None] = lambda *_, **__: pytest.fail("opened")  # noqa: E731 - short
+    monkeypatch.setattr(HttpPool, "client", refuse)
+
+    assert bench.provider().installed is None
