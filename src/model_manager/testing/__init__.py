@@ -27,6 +27,12 @@ from model_manager.testing._faults import (
     StallStream,
 )
 from model_manager.testing._network import RealNetworkError
+from model_manager.testing._scripted import (
+    Pause,
+    ScriptedOutcome,
+    ScriptedProvider,
+    said,
+)
 from model_manager.testing._server import LoopbackServer, RecordedRequest
 from model_manager.testing._servers import (
     AnthropicServer,
@@ -50,11 +56,15 @@ __all__ = [
     "OllamaServer",
     "OpenAIServer",
     "Outcome",
+    "Pause",
     "RealNetworkError",
     "RecordedRequest",
     "Redirect",
     "Reset",
+    "ScriptedOutcome",
+    "ScriptedProvider",
     "Silence",
     "SlowFirstToken",
     "StallStream",
+    "said",
 ]
