@@ -102,6 +102,10 @@ class Catalog:
         known = self._known.get(name)
         return self._find(name) if known is None else known
 
+    def is_alias(self, name: str) -> bool:
+        """Tell whether the users gave this name to another model."""
+        return name in self._listing.aliases
+
     def retirement_of(self, name: str) -> Retirement | None:
         """Return the end of the model of this name, or of its alias, due or not.
 

@@ -46,10 +46,14 @@ def _retired(catalog: Catalog, found: Sequence[Mention]) -> Iterator[str]:
             )
             continue
         takes_over = ", ".join(ref.model for ref in catalog.named(model))
+        own = (
+            ""
+            if catalog.is_alias(model)
+            else ", or set your own successor under 'aliases'"
+        )
         yield (
             f"{retirement.model!r} was retired on {retirement.on}; {takes_over!r}"
-            f" answers in its place. Change {where}, or set your own successor under"
-            " 'aliases'."
+            f" answers in its place. Change {where}{own}."
         )
 
 

@@ -17,7 +17,7 @@ Path: TypeAlias = tuple[str | int, ...]
 
 _PLAIN_NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$-]*\Z")
 _SHOWN = 40
-_CONTAINERS = {True: ("an object", "fields"), False: ("a list", "items")}
+_CONTAINERS = {True: ("object", "field"), False: ("list", "item")}
 _MAX_NUMBER = 10**9
 
 
@@ -68,8 +68,11 @@ def shape(value: object) -> str:
     if isinstance(value, str):
         return f"a text of {len(value)} characters" if value else "an empty text"
     if isinstance(value, dict | list | tuple):
-        kind, items = _CONTAINERS[isinstance(value, dict)]
-        return f"{kind} with {len(value)} {items}" if value else f"{kind} with nothing"
+        kind, item = _CONTAINERS[isinstance(value, dict)]
+        items = item if len(value) == 1 else f"{item}s"
+        article = "an" if isinstance(value, dict) else "a"
+        full = f"{article} {kind} with {len(value)} {items}"
+        return full if value else f"an empty {kind}"
     return f"a Python {type(value).__name__}"
 
 

@@ -35,8 +35,8 @@ where `$MODEL_MANAGER_CONFIG` says, else at `./models_config.json`, else at
 }
 ```
 
-- **Check it** with `model-manager config check`. Every problem is told at once, with its
-  JSON path, what is expected there, and the name that was probably meant.
+- **Check it** with `model-manager config check`. Every problem is told at once, with
+  its JSON path, what is expected there, and the name that was probably meant.
 - **Editor help:** save the output of `model-manager config schema` beside the file and
   name it in a first field, `"$schema": "./models_config.schema.json"`.
 - **Keys never stand in the file.** `api_key_env` names an environment variable. What
@@ -54,8 +54,8 @@ _RETIRED = """\
 ## Retired models
 
 From the day named, a model's successor answers in its place; loading the file says so,
-and names the day in advance. Write an alias to choose another. A server of your own that lists a model by its old name goes on
-serving it.
+and names the day in advance. Write an alias to choose another. A server of your own
+that lists a model by its old name goes on serving it.
 
 | Models | Retired from | Successor |
 | --- | --- | --- |
@@ -174,17 +174,17 @@ def _type(schema: Mapping[str, Any], field: Mapping[str, Any]) -> str:
     if len(options) > 1:
         return "number or text"
     option = options[0]
-    if "$ref" in option:
-        return "object" if "properties" in _resolved(schema, option) else "any"
+    kind = str(option.get("type", "any"))
+    values = _values(option)
     if "enum" in option:
         return " or ".join(f"`{json.dumps(one)}`" for one in option["enum"])
-    kind = str(option.get("type", "any"))
-    if kind == "array":
-        return f"list of {_type(schema, option.get('items', {}))}"
-    if kind == "object":
-        values = _values(option)
-        return f"object: name to {_type(schema, values)}" if values else "object"
-    if option.get("format") == "date":
-        return "day"
+    if "$ref" in option:
+        kind = "object" if "properties" in _resolved(schema, option) else "any"
+    elif kind == "array":
+        kind = f"list of {_type(schema, option.get('items', {}))}"
+    elif kind == "object" and values:
+        kind = f"object: name to {_type(schema, values)}"
+    elif option.get("format") == "date":
+        kind = "day"
     names = {"string": "text", "boolean": "true or false", "integer": "whole number"}
     return names.get(kind, kind)
