@@ -238,12 +238,15 @@ class Line:
         return sdk.build_client(base_url=self._base_url, key=key, http=http)
 
 
-def reply_of(chunks: AsyncIterator[Chunk], headers: Mapping[str, str]) -> Reply:
+def reply_of(
+    chunks: AsyncIterator[Chunk], headers: Mapping[str, str], *, whole: bool
+) -> Reply:
     """Return the open answer with what its headers told."""
     return Reply(
         chunks=chunks,
         request_id=_headers.request_id(headers),
         rate_limit=_headers.rate_limit(headers),
+        whole=whole,
     )
 
 

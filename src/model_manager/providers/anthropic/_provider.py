@@ -102,4 +102,4 @@ class AnthropicProvider:
             else:
                 chunks = replay(decoder.take_answer(response.content))
             async with aclosing(chunks):
-                yield reply_of(chunks, headers)
+                yield reply_of(chunks, headers, whole=not stream)

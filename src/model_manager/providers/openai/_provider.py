@@ -98,7 +98,7 @@ class OpenAIProvider:
             else:
                 chunks = replay(decoder.take_answer(response.content))
             async with aclosing(chunks):
-                yield reply_of(chunks, headers)
+                yield reply_of(chunks, headers, whole=not stream)
 
     @asynccontextmanager
     async def _embed(self, attempt: Attempt) -> AsyncIterator[Reply]:
@@ -115,4 +115,4 @@ class OpenAIProvider:
                 count=len(attempt.request.inputs),
                 source=line.source(model, headers),
             )
-            yield reply_of(replay(found), headers)
+            yield reply_of(replay(found), headers, whole=True)
