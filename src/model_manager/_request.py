@@ -108,7 +108,9 @@ def _messages(
         turns: tuple[Message, ...] = (Message.user(prompt),)
         _require(bool(prompt.strip()), "prompt is empty.", "Say what you want done.")
     else:
-        turns = _sequence("prompt", prompt, Message, "a string or Message objects")
+        turns = _sequence(
+            "prompt", prompt, Message, expected="a string or Message objects"
+        )
         _require(
             any(turn.role != "system" and turn.parts for turn in turns),
             "prompt has no message to answer.",
@@ -121,7 +123,7 @@ def _messages(
 
 
 def _tools(tools: Sequence[Tool]) -> tuple[Tool, ...]:
-    known = _sequence("tools", tools, Tool, "Tool objects")
+    known = _sequence("tools", tools, Tool, expected="Tool objects")
     names = [tool.name for tool in known]
     _require(
         len(set(names)) == len(names),
@@ -132,11 +134,11 @@ def _tools(tools: Sequence[Tool]) -> tuple[Tool, ...]:
 
 
 def _texts(argument: str, values: Sequence[str]) -> tuple[str, ...]:
-    return _sequence(argument, values, str, "strings")
+    return _sequence(argument, values, str, expected="strings")
 
 
 def _sequence(
-    argument: str, values: Sequence[Item], kind: type[Item], expected: str
+    argument: str, values: Sequence[Item], kind: type[Item], *, expected: str
 ) -> tuple[Item, ...]:
     _require(
         isinstance(values, Sequence) and not isinstance(values, bytes),

@@ -65,7 +65,10 @@ class Runtime:
         self._providers: dict[str, Provider] = {}
         self._lock = threading.Lock()
         self._looked_at: dict[str, float] = {}
-        self._local = [e.name for e in config.endpoints.values() if e.is_local]
+        self._local = {e.name for e in config.endpoints.values() if e.is_local}
+        self._servers: dict[str, LocalInventory] = {}
+        self._mute: set[str] = set()
+        """Local endpoints that were asked and cannot tell what they have."""
         self._line = Line(
             open=self._open,
             settle=Settler(Pricer(config)).settle,
@@ -92,11 +95,15 @@ class Runtime:
 
     def facts(self) -> Facts:
         """Return what is known at this moment, from memory."""
-        seen = {name: server.installed for name, server in self._servers()}
+        installed = {
+            name: models
+            for name, server in list(self._servers.items())
+            if (models := server.installed) is not None
+        }
         return Facts(
             missing_keys=self._missing,
-            installed={n: models for n, models in seen.items() if models is not None},
-            unchecked=frozenset(n for n, models in seen.items() if models is None),
+            installed=installed,
+            unchecked=frozenset(self._local - installed.keys() - self._mute),
         )
 
     async def health(self) -> Health:
@@ -126,7 +133,12 @@ class Runtime:
             return found
         with self._lock:
             if name not in self._providers:
-                self._providers[name] = self._build(self.config.endpoints[name])
+                provider = self._build(self.config.endpoints[name])
+                if isinstance(provider, LocalInventory):
+                    self._servers[name] = provider
+                elif name in self._local:
+                    self._mute.add(name)
+                self._providers[name] = provider
             return self._providers[name]
 
     def _build(self, endpoint: Endpoint) -> Provider:
@@ -146,8 +158,8 @@ class Runtime:
         now = self.clock.monotonic()
         waiting = [
             name
-            for name, server in self._servers()
-            if server.installed is None and self._may_look(name, now)
+            for name in self._local - self._mute
+            if not self._has_told(name) and self._may_look(name, now)
         ]
         if waiting:
             await asyncio.gather(
@@ -159,13 +171,9 @@ class Runtime:
         looked_at = self._looked_at.get(name)
         return looked_at is None or now - looked_at >= _LOOK_AGAIN
 
-    def _servers(self) -> list[tuple[str, LocalInventory]]:
-        """Return the local endpoints that can tell what they have installed."""
-        return [
-            (name, provider)
-            for name in self._local
-            if isinstance(provider := self._provider(name), LocalInventory)
-        ]
+    def _has_told(self, name: str) -> bool:
+        server = self._servers.get(name)
+        return server is not None and server.installed is not None
 
     async def _check(self, name: str, seconds: float) -> EndpointHealth:
         endpoint = self.config.endpoints[name]

@@ -3,10 +3,9 @@
 from model_manager.resilience._deadline import Deadline, clip
 from model_manager.resilience._decide import Decision, Situation, decide
 from model_manager.resilience._retry import retrying
-from model_manager.resilience._verdict import VERDICTS, Verdict, verdict_on
+from model_manager.resilience._verdict import Verdict, verdict_on
 
 __all__ = [
-    "VERDICTS",
     "Deadline",
     "Decision",
     "Situation",

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("model_manager.usage")
 _MILLION = Decimal(1_000_000)
 _TABLE_IDS = {"anthropic": "anthropic", "openai": "openai"}
-"""Endpoints whose prices are the vendor's own; others are looked up by their URL."""
+"""Names of endpoints whose prices are the vendor's own, whatever stands between; others
+are looked up by their URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +84,7 @@ def _from_table(endpoint: Endpoint, usage: Usage, names: tuple[str, ...]) -> Pri
     from genai_prices import __version__, calc_price  # noqa: PLC0415 - 0.14 s to import
 
     counts = _table_usage(usage)
-    vendor = _TABLE_IDS.get(
-        endpoint.kind if endpoint.kind != "openai" else endpoint.name
-    )
+    vendor = _TABLE_IDS.get(endpoint.name)
     for name in names:
         try:
             if vendor is not None:

@@ -1,0 +1,314 @@
+"""Who may answer, in which order: the rules of the plan, on data alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model_manager._request import chat_request, embed_request
+from model_manager.config import Config, load_config
+from model_manager.errors import InvalidRequestError, UnknownAgentError
+from model_manager.routing import plan
+from model_manager.types import Facts, Image, InstalledModel, Message, Route, Tool
+
+AGENT = {"primary": "claude-opus-5-5", "fallback": "gpt-6-luna", "local": "coder"}
+PROVIDERS: dict[str, Any] = {
+    "ollama": {
+        "base_url": "http://127.0.0.1:11434",
+        "models": {"coder": {}, "general": {}, "nomic": {}},
+    }
+}
+
+
+def config(agent: dict[str, Any] | None = None, **sections: Any) -> Config:
+    """Build a configuration around one agent, `a`."""
+    return load_config(
+        {
+            "version": "1.1.0",
+            "agent_models": {"a": agent or AGENT},
+            "model_providers": PROVIDERS,
+            **sections,
+        }
+    )
+
+
+def route(loaded: Config, facts: Facts | None = None, **options: Any) -> Route:
+    """Plan one chat call of agent `a`."""
+    prompt = options.pop("prompt", "hello")
+    return plan(loaded, chat_request("a", prompt, **options), facts or Facts())
+
+
+def order(planned: Route) -> list[str]:
+    """Return the models in the order in which they are asked."""
+    return [candidate.model for candidate in planned.candidates]
+
+
+def test_an_agent_that_prefers_local_asks_local_then_primary_then_fallback() -> None:
+    planned = route(config({**AGENT, "prefer_local": True}))
+
+    assert order(planned) == ["coder", "claude-opus-5-5", "gpt-6-luna"]
+
+
+def test_other_agents_ask_primary_then_fallback_then_local() -> None:
+    assert order(route(config())) == ["claude-opus-5-5", "gpt-6-luna", "coder"]
+
+
+def test_a_model_named_by_the_call_is_asked_first_and_only_once() -> None:
+    assert order(route(config(), model="coder")) == [
+        "coder",
+        "claude-opus-5-5",
+        "gpt-6-luna",
+    ]
+
+
+def test_a_model_that_nothing_knows_is_an_error_that_says_where_to_list_it() -> None:
+    with pytest.raises(InvalidRequestError, match="model_providers"):
+        route(config(), model="nobody-knows-me")
+
+
+def test_the_tasks_strategy_stands_behind_the_agents_own_models() -> None:
+    loaded = config(fallback_strategies={"code": ["general", "gpt-6.1-sol"]})
+
+    assert order(route(loaded, task="code"))[3:] == ["general", "gpt-6.1-sol"]
+    assert order(route(loaded, task="other"))[3:] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "task"),
+    [
+        ("Debug this parser", "code"),
+        ("une réponse RAPIDE svp", "quick"),
+        ("Fais une analyse complexe", "analysis"),
+        ("Déboguer le module", "code"),
+        ("a codex of laws", None),
+    ],
+)
+def test_keywords_in_french_and_english_tell_the_task(
+    words: str, task: str | None
+) -> None:
+    loaded = config(
+        task_routing={
+            "code": {"keywords": ["code", "debug", "deboguer"], "model": "coder"},
+            "quick": {"keywords": ["quick", "rapide"], "model": "general"},
+            "analysis": {"keywords": ["analyse complexe"], "model": "general"},
+        }
+    )
+
+    assert route(loaded, prompt=words).task == task
+
+
+def test_without_a_keyword_the_default_rules_model_is_the_strategy() -> None:
+    loaded = config(task_routing={"default": {"keywords": [], "model": "general"}})
+
+    assert order(route(loaded))[-1] == "general"
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"agent": {**AGENT, "privacy": "local_only"}},
+        {"privacy": {"tasks": {"secret": "local_only"}}, "call": {"task": "secret"}},
+        {"privacy": {"default": "local_only"}},
+        {"call": {"privacy": "local_only"}},
+    ],
+)
+def test_local_only_from_anywhere_leaves_local_candidates_only(
+    where: dict[str, Any],
+) -> None:
+    sections = {k: v for k, v in where.items() if k in {"agent", "privacy"}}
+    planned = route(config(**sections), **where.get("call", {}))
+
+    assert order(planned) == ["coder"]
+    assert {r.code for r in planned.refused} == {"privacy"}
+
+
+def test_a_call_cannot_lift_what_its_agent_demands() -> None:
+    loaded = config({**AGENT, "privacy": "local_only"})
+
+    planned = route(loaded, privacy="any", model="claude-opus-5-5")
+
+    assert order(planned) == ["coder"]
+
+
+def test_a_missing_key_refuses_that_providers_candidates_alone() -> None:
+    facts = Facts(missing_keys={"anthropic": "ANTHROPIC_API_KEY"})
+
+    planned = route(config(), facts)
+
+    assert order(planned) == ["gpt-6-luna", "coder"]
+    assert "ANTHROPIC_API_KEY" in planned.refused[0].reason
+
+
+def test_a_model_that_is_not_installed_is_refused_and_never_pulled() -> None:
+    facts = Facts(installed={"ollama": {"general": InstalledModel(name="general")}})
+
+    planned = route(config(), facts)
+
+    assert [r.code for r in planned.refused] == ["not_installed"]
+    assert "nothing is downloaded" in planned.refused[0].remedy
+
+
+def test_the_best_installed_model_stands_last_when_nothing_configured_is_there() -> (
+    None
+):
+    installed = {
+        "small": InstalledModel(name="small", size=2 * 10**9),
+        "large": InstalledModel(name="large", size=9 * 10**9),
+        "too-large": InstalledModel(name="too-large", size=60 * 10**9),
+        "vectors": InstalledModel(
+            name="vectors", size=10**10, capabilities=frozenset({"embeddings"})
+        ),
+    }
+
+    planned = route(config(), Facts(installed={"ollama": installed}))
+
+    assert order(planned)[-1] == "large"
+    assert planned.candidates[-1].role == "installed"
+
+
+def test_a_local_model_that_is_forwarded_elsewhere_is_refused() -> None:
+    remote = InstalledModel(name="coder", remote_host="https://elsewhere.example")
+
+    planned = route(config(), Facts(installed={"ollama": {"coder": remote}}))
+
+    assert "remote_model" in {r.code for r in planned.refused}
+
+
+@pytest.mark.parametrize(
+    ("capability", "options"),
+    [
+        ("tools", {"tools": [Tool("look")]}),
+        ("json_schema", {"output_type": {"type": "object", "properties": {}}}),
+        (
+            "vision",
+            {"prompt": [Message.user("what is it?", images=(Image(data=b"png"),))]},
+        ),
+    ],
+)
+def test_a_model_that_cannot_do_what_is_asked_is_refused(
+    capability: str, options: dict[str, Any]
+) -> None:
+    providers = {
+        "ollama": {
+            "base_url": "http://127.0.0.1:11434",
+            "models": {"coder": {"capabilities": {capability: False}}},
+        }
+    }
+    loaded = config(model_providers=providers)
+
+    planned = route(loaded, **options)
+
+    assert [r.code for r in planned.refused] == ["capability"]
+    assert any(capability in note for note in planned.notes), "unknown is said"
+
+
+def test_a_prompt_too_long_for_a_window_is_refused_before_it_is_sent() -> None:
+    providers = {
+        "ollama": {
+            "base_url": "http://127.0.0.1:11434",
+            "models": {"coder": {"context_window": 1000}},
+        }
+    }
+    loaded = config(model_providers=providers)
+
+    assert "coder" in order(route(loaded, prompt="x" * 3000))
+    assert "coder" not in order(route(loaded, prompt="x" * 5000))
+    assert "coder" not in order(route(loaded, max_output_tokens=2000))
+
+
+def test_embedding_asks_one_model_because_vectors_do_not_compare() -> None:
+    loaded = config({**AGENT, "embedding": "nomic"})
+
+    planned = plan(loaded, embed_request("a", ["x"]), Facts())
+
+    assert order(planned) == ["nomic"]
+
+
+def test_an_alias_is_followed_and_noted() -> None:
+    loaded = config({"primary": "old"}, aliases={"old": "general"})
+
+    planned = route(loaded)
+
+    assert order(planned) == ["general"]
+    assert planned.notes[0] == "old is now general"
+
+
+def test_an_unknown_agent_is_told_the_closest_ids() -> None:
+    loaded = config(agent_models={"agent_02_architecte": AGENT})
+
+    with pytest.raises(UnknownAgentError, match="agent_02_architecte"):
+        plan(loaded, chat_request("agent_2_architecte", "x"), Facts())
+
+
+def test_defaults_serve_agents_that_are_not_listed() -> None:
+    loaded = config(defaults={"primary": "general"})
+
+    planned = plan(loaded, chat_request("somebody", "x"), Facts())
+
+    assert order(planned) == ["general"]
+
+
+def test_the_route_reads_as_text_as_data_and_as_escaped_html() -> None:
+    loaded = config({"primary": "gpt-6-luna", "local": "coder"})
+    facts = Facts(missing_keys={"openai": "OPENAI_API_KEY"})
+
+    planned = route(loaded, facts, task="<b>")
+
+    assert "1. ollama/coder (local)" in str(planned)
+    assert planned.to_dict()["candidates"][0]["model"] == "coder"  # type: ignore[index] - plain data
+    assert "<b><b>" not in planned._repr_html_()
+    assert "&lt;b&gt;" in planned._repr_html_()
+
+
+models = st.sampled_from(["claude-opus-5-5", "gpt-6-luna", "coder", "general"])
+agents = st.fixed_dictionaries(
+    {},
+    optional={
+        "primary": models,
+        "fallback": models,
+        "local": st.sampled_from(["coder", "general"]),
+        "prefer_local": st.booleans(),
+        "privacy": st.sampled_from(["any", "local_only"]),
+    },
+).filter(lambda agent: "primary" in agent or "local" in agent)
+
+
+@given(
+    agent=agents,
+    strategy=st.lists(models, min_size=1, max_size=4),
+    call_privacy=st.sampled_from([None, "any", "local_only"]),
+    explicit=st.none() | models,
+    missing=st.sets(st.sampled_from(["anthropic", "openai"])),
+    installed=st.none() | st.sets(st.sampled_from(["coder", "general", "other"])),
+)
+def test_every_plan_keeps_its_promises(  # noqa: PLR0913 - one argument a dimension
+    agent: dict[str, Any],
+    strategy: list[str],
+    call_privacy: Any,
+    explicit: str | None,
+    missing: set[str],
+    installed: set[str] | None,
+) -> None:
+    """No duplicates, every refusal has a reason, nothing widens local-only."""
+    loaded = config(agent, fallback_strategies={"t": strategy})
+    models_there = {n: InstalledModel(name=n) for n in installed or ()}
+    facts = Facts(
+        missing_keys=dict.fromkeys(missing, "A_KEY"),
+        installed={} if installed is None else {"ollama": models_there},
+    )
+
+    planned = route(loaded, facts, task="t", privacy=call_privacy, model=explicit)
+
+    judged = [*planned.candidates, *(r.candidate for r in planned.refused)]
+    places = [(c.endpoint, c.model) for c in judged]
+    assert len(places) == len(set(places))
+    assert all(r.reason and r.remedy for r in planned.refused)
+    assert not {c.endpoint for c in planned.candidates} & missing
+    if "local_only" in (agent.get("privacy"), call_privacy):
+        assert all(c.is_local for c in planned.candidates)
+        assert planned.privacy == "local_only"
+    if explicit and planned.candidates and explicit in order(planned):
+        assert planned.candidates[0].model == explicit
