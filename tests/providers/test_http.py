@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
 import socket
 import struct
-import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 import httpx2
 import pytest
@@ -54,43 +49,6 @@ async def serving(handler: Handler) -> AsyncGenerator[str]:
         server.close()
         await server.wait_closed()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-class ThreadedServer:
-    """Answers `ok` from threads of its own, for clients whose loops come and go."""
-
-    def __init__(self) -> None:
-        """Start to listen."""
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
-        self.connections = 0
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
-
-    def _accept(self) -> None:
-        while True:
-            connection, _ = self._listener.accept()
-            self.connections += 1
-            if self._closing:
-                connection.close()
-                return
-            thread = threading.Thread(target=self._answer, args=(connection,))
-            self._threads.append(thread)
-            thread.start()
-
-    _closing = False
-
-    def _answer(self, connection: socket.socket) -> None:
-        with connection, suppress(ConnectionError):
-            while connection.recv(65_536):
-                connection.sendall(OK)
-
-    def close(self) -> None:
-        self._closing = True
-        socket.create_connection(self._listener.getsockname()).close()
-        for thread in self._threads:
-            thread.join()
-        self._listener.close()
 
 
 async def answer_ok(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -143,71 +101,6 @@ async def test_a_transport_of_ones_own_replaces_the_wire() -> None:
 
     assert answer.status_code == 204
     await pool.aclose()
-
-
-def test_successive_loops_without_closing_leak_nothing() -> None:
-    server = ThreadedServer()
-    pool = HttpPool()
-
-    async def call() -> None:
-        client = pool.client(local=True)
-        answers = [client.post(server.url, content=b"x") for _ in range(3)]
-        assert [a.text for a in await asyncio.gather(*answers)] == ["ok"] * 3
-
-    def open_files() -> int:
-        gc.collect()
-        return len(list(Path("/proc/self/fd").iterdir())) if os.name == "posix" else 0
-
-    asyncio.run(call())
-    before = open_files()
-    for _ in range(10):
-        asyncio.run(call())
-    after = open_files()
-    server.close()
-
-    assert after <= before + 2  # the server may not have closed its last ends yet
-
-
-def test_many_threads_with_loops_of_their_own_share_one_pool() -> None:
-    server = ThreadedServer()
-    pool = HttpPool()
-
-    async def call() -> int:
-        client = pool.client(local=True)
-        answers = await asyncio.gather(
-            *(client.post(server.url, content=b"x") for _ in range(5))
-        )
-        return sum(answer.text == "ok" for answer in answers)
-
-    def work(_: int) -> int:
-        return sum(asyncio.run(call()) for _ in range(3))
-
-    with ThreadPoolExecutor(8) as threads:
-        total = sum(threads.map(work, range(8)))
-    server.close()
-
-    assert total == 8 * 3 * 5
-
-
-async def test_closing_the_pool_does_not_hang_on_other_loops() -> None:
-    server = await asyncio.to_thread(ThreadedServer)
-    pool = HttpPool()
-    used, finish = threading.Event(), threading.Event()
-
-    async def elsewhere() -> None:
-        await pool.client(local=True).post(server.url, content=b"x")
-        used.set()
-        await asyncio.to_thread(finish.wait)
-
-    other = threading.Thread(target=asyncio.run, args=(elsewhere(),))
-    other.start()
-    await asyncio.to_thread(used.wait)
-    await pool.client(local=True).post(server.url, content=b"x")
-
-    await pool.aclose()
-    finish.set()
-    await asyncio.to_thread(other.join)
-    await asyncio.to_thread(server.close)
 
 
 async def test_a_refused_connection_is_a_connect_error() -> None:

@@ -88,7 +88,7 @@ def test_an_image_by_url_is_refused_with_what_to_do() -> None:
     assert "example.org" not in str(caught.value)
 
 
-def test_tools_and_their_results_carry_ids_and_names() -> None:
+def test_tool_calls_and_results_carry_ids_and_names() -> None:
     call = ToolCall("call_7", "get_weather", {"city": "Paris"})
     body = sent(
         Message.user("Weather?"),
@@ -97,19 +97,8 @@ def test_tools_and_their_results_carry_ids_and_names() -> None:
             ToolResult("call_7", "18 degrees"),
             ToolResult("other", "no such city", name="find", is_error=True),
         ),
-        tools=(Tool("get_weather", "Tells the weather."),),
     )
 
-    assert body["tools"] == [
-        {
-            "type": "function",
-            "function": {
-                "name": "get_weather",
-                "description": "Tells the weather.",
-                "parameters": {"type": "object", "properties": {}},
-            },
-        }
-    ]
     function = {"index": 0, "name": "get_weather", "arguments": {"city": "Paris"}}
     assert body["messages"][1:] == [
         {
@@ -130,6 +119,23 @@ def test_tools_and_their_results_carry_ids_and_names() -> None:
             "tool_call_id": "other",
             "tool_name": "find",
         },
+    ]
+
+
+def test_tools_are_described_as_functions() -> None:
+    tool = Tool("get_weather", "Tells the weather.")
+
+    body = sent(Message.user("Weather?"), tools=(tool,))
+
+    assert body["tools"] == [
+        {
+            "type": "function",
+            "function": {
+                "name": "get_weather",
+                "description": "Tells the weather.",
+                "parameters": {"type": "object", "properties": {}},
+            },
+        }
     ]
 
 
