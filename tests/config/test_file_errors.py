@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from model_manager.config import load_config
+from model_manager.config import Problem, load_config
 from model_manager.errors import ConfigError
 
 
@@ -63,7 +64,8 @@ def test_what_json_readers_disagree_on_is_refused(
     file.write_text(f'{{"agent_models": {{}}, "model_providers": {{}}, {field}}}')
     with pytest.raises(ConfigError) as caught:
         load_config(file)
-    told = [problem.path for problem in caught.value.problems]
+    found = cast("tuple[Problem, ...]", caught.value.problems)
+    told = [problem.path for problem in found]
     assert any(one.startswith(path) for one in told), told
 
 

@@ -48,6 +48,15 @@ def test_the_successors_own_settings_count(r1: Data) -> None:
     assert ref.settings.context_window == 1_000_000
 
 
+def test_a_retired_model_that_is_only_listed_is_announced(
+    r1: Data, agent: Data
+) -> None:
+    agent["primary"] = "mixtral-8x7b"
+    r1["model_providers"]["openai"] = {"models": {"gpt-4-turbo-preview": {}}}
+    (notice,) = load_config(r1).notices
+    assert "model_providers.openai.models.gpt-4-turbo-preview" in notice
+
+
 def test_a_server_of_ones_own_goes_on_serving_a_retired_name(
     r1: Data, agent: Data
 ) -> None:

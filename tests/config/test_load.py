@@ -180,7 +180,7 @@ def test_defaults_stand_for_agents_that_are_not_listed(r1: Data) -> None:
 def test_a_config_is_frozen(r1: Data) -> None:
     config = load_config(r1)
     with pytest.raises(ValueError, match="frozen"):
-        config.version = "1.2"  # type: ignore[misc] - what the test is about
+        config.version = "1.2"
 
 
 def test_a_config_built_by_hand_is_checked_too(r1: Data) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -13,7 +13,8 @@ Data = dict[str, Any]
 def problems(data: Data) -> dict[str, Problem]:
     with pytest.raises(ConfigError) as caught:
         load_config(data)
-    return {problem.path: problem for problem in caught.value.problems}
+    found = cast("tuple[Problem, ...]", caught.value.problems)
+    return {problem.path: problem for problem in found}
 
 
 def test_missing_sections_are_named() -> None:
@@ -99,7 +100,7 @@ def test_names_with_dots_are_quoted_in_paths(r1: Data) -> None:
     ],
 )
 def test_a_value_of_the_wrong_kind_is_told_with_what_is_expected(
-    r1: Data, section: str, value: object, path: str, expected: str
+    r1: Data, *, section: str, value: object, path: str, expected: str
 ) -> None:
     told = problems(r1 | {section: value})
     assert path in told, told
@@ -164,6 +165,14 @@ def test_an_unlisted_model_is_told_where_to_be_listed(r1: Data, agent: Data) -> 
     agent["local"] = "gpt-oss:20b"
     told = problems(r1)["agent_models.agent_02_architecte_code_expert.local"]
     assert "model_providers.ollama.models" in told.expected
+
+
+def test_a_misspelt_vendor_is_told_the_model_that_was_meant(
+    r1: Data, agent: Data
+) -> None:
+    agent["primary"] = "cluade-sonnet-5-5"
+    told = problems(r1)["agent_models.agent_02_architecte_code_expert.primary"]
+    assert told.suggestion == "claude-sonnet-5-5"
 
 
 def test_a_cloud_model_is_no_local_model(r1: Data, agent: Data) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ MODELS = [
     "claude-3-5-sonnet-20241022",
     "agent_22_architecture_consultant_enterprise",
     "sk-learn",
+    "someone/DeepSeekCoderV2LiteInstruct16B",
+    "hf.co/someone/OpenHermes25Mistral7BDpoLaserGGUF",
+    "/home/JohnDoe1/projects/agents/ollama2/models",
     "https://example.com/schemas/models_config.schema.json",
 ]
 
@@ -63,51 +67,34 @@ def test_a_key_in_place_of_a_variables_name_is_recognised(
     assert is_disguised_key(variable) is is_key
 
 
+PLACES: dict[str, Callable[[Data, Data, str], object]] = {
+    "value": lambda _, agent, key: agent.update(primary=key),
+    "field": lambda _, agent, key: agent.update({key: True}),
+    "description": lambda _, agent, key: agent.update(description=f"it is {key}"),
+    "version": lambda data, _, key: data.update(version=key),
+    "alias": lambda data, _, key: data.update(aliases={key: "mixtral-8x7b"}),
+    "agent": lambda data, agent, key: data["agent_models"].update({key: dict(agent)}),
+    "provider": lambda data, _, key: ollama(data, name=key).update(kind="openai"),
+    "model": lambda data, _, key: ollama(data)["models"].update({key: {}}),
+    "variable": lambda data, _, key: ollama(data).update(api_key_env=key),
+    "address": lambda data, _, key: ollama(data).update(base_url=f"http://u:{key}@h"),
+    "options": lambda data, _, key: ollama(data)["models"].update(
+        {"mixtral-8x7b": {"options": {"deep": [{"x": key}]}}}
+    ),
+}
+
+
+def ollama(data: Data, *, name: str = "ollama") -> Data:
+    provider: Data = data["model_providers"].setdefault(name, {})
+    return provider
+
+
 @pytest.mark.parametrize("key", KEYS)
-@pytest.mark.parametrize(
-    "place",
-    [
-        "value",
-        "field",
-        "model",
-        "alias",
-        "agent",
-        "api_key_env",
-        "base_url",
-        "options",
-        "version",
-        "description",
-        "provider",
-    ],
-)
+@pytest.mark.parametrize("place", PLACES)
 def test_a_key_is_refused_wherever_it_stands_and_never_shown(
-    r1: Data, agent: Data, key: str, place: str
+    r1: Data, agent: Data, *, key: str, place: str
 ) -> None:
-    ollama = r1["model_providers"]["ollama"]
-    r1["aliases"] = {}
-    match place:
-        case "value":
-            agent["primary"] = key
-        case "field":
-            agent[key] = True
-        case "model":
-            ollama["models"][key] = {}
-        case "alias":
-            r1["aliases"][key] = "mixtral-8x7b"
-        case "agent":
-            r1["agent_models"][key] = dict(agent)
-        case "api_key_env":
-            ollama["api_key_env"] = key
-        case "base_url":
-            ollama["base_url"] = f"http://user:{key}@localhost:11434"
-        case "options":
-            ollama["models"]["mixtral-8x7b"] = {"options": {"deep": [{"x": key}]}}
-        case "version":
-            r1["version"] = key
-        case "description":
-            agent["description"] = f"my key is {key}"
-        case _:
-            r1["model_providers"][key] = {"kind": "openai"}
+    PLACES[place](r1, agent, key)
     with pytest.raises(ConfigError) as caught:
         load_config(r1)
     seen = f"{caught.value} {caught.value!r} {caught.value.problems!r}"
@@ -180,6 +167,11 @@ def test_a_key_is_not_sent_in_clear_to_another_machine(r1: Data) -> None:
             }
         }
     )
+    r1["model_providers"]["openai"] = {"base_url": "http://api.openai.com/v1"}
+    with pytest.raises(ConfigError, match="unencrypted") as caught:
+        load_config(r1)
+    assert len(caught.value.problems) == 2
+    del r1["model_providers"]["openai"]
     house["base_url"] = "https://gpu.example.com:8000/v1"
     assert load_config(r1).endpoints["vllm"].api_key_env == "VLLM_KEY"
 

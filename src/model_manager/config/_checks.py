@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from model_manager.config._closest import closest
+from model_manager.config._lifecycle import RETIREMENTS
 from model_manager.config._listing import (
     KNOWN,
     Listing,
@@ -55,7 +56,7 @@ def _unknown_models(data: Mapping[str, object], listing: Listing) -> Iterator[Pr
         if suggested < _SUGGESTIONS:
             # Suggestions cost time; a file with hundreds of errors needs only some.
             suggested += 1
-            names = listing.names() if names is None else names
+            names = _known_names(listing) if names is None else names
             others = [name for name in names if name != mention.model]
             suggestion = next(iter(closest(target, others, limit=1)), "")
         yield Problem(
@@ -68,6 +69,11 @@ def _unknown_models(data: Mapping[str, object], listing: Listing) -> Iterator[Pr
             ),
             suggestion=suggestion,
         )
+
+
+def _known_names(listing: Listing) -> list[str]:
+    current = dict.fromkeys(row.successor for row in RETIREMENTS.values())
+    return [*listing.names(), *current]
 
 
 def _cloud_as_local(
@@ -147,7 +153,8 @@ def _key_safety(at: str, *, kind: str, fields: Mapping[str, str]) -> Iterator[Pr
             expected="'cloud', or no data_zone",
         )
     open_to_all = url.lower().startswith("http://") and not is_loopback(url)
-    if open_to_all and variable is not None and zone != "local":
+    has_key = variable is not None or is_at_vendor(kind, url)
+    if open_to_all and has_key and zone != "local":
         yield Problem(
             path=f"{at}.base_url",
             message="the key would be sent unencrypted to another machine",

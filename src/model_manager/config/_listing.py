@@ -82,10 +82,12 @@ def is_loopback(url: str) -> bool:
 
 
 def is_at_vendor(kind: str, base_url: str) -> bool:
-    """Tell whether an address is the vendor's own."""
+    """Tell whether an address lies in the vendor's own domain."""
     known = KNOWN.get(kind)
-    own = host_of(known.base_url) if known is not None and known.shows else ""
-    return bool(own) and host_of(base_url) == own
+    if known is None or known.shows is None:
+        return False
+    domain = host_of(known.base_url).partition(".")[2]
+    return f".{host_of(base_url)}".endswith(f".{domain}")
 
 
 def canonical(kind: str, model: str) -> str:

@@ -31,7 +31,7 @@ def texts(value: object) -> dict[str, str]:
 
 
 def mentions(data: Mapping[str, object]) -> Iterator[Mention]:
-    """Yield every name of a model in agents, defaults, strategies, rules and aliases.
+    """Yield every name of a model: in agents, defaults, strategies ... and lists.
 
     `data` is plain JSON data; what has the wrong type is passed over, because another
     check tells of it.
@@ -51,6 +51,10 @@ def mentions(data: Mapping[str, object]) -> Iterator[Mention]:
             yield Mention(("task_routing", rule, "model"), model, "rule")
     for alias, target in texts(data.get("aliases")).items():
         yield Mention(("aliases", alias), target, "alias")
+    for provider, content in objects(data.get("model_providers")).items():
+        for model in objects(objects(content).get("models")):
+            listed = ("model_providers", provider, "models", model)
+            yield Mention(listed, model, "listed")
 
 
 def _of_agent(path: Path, models: object) -> Iterator[Mention]:

@@ -48,6 +48,8 @@ _SECRET_FIELDS = frozenset(
         "xapikey",
     }
 )
+_WORD = re.compile(r"[a-z]{3,}")
+_MAX_IN_WORDS = 0.4
 _MIN_ENTROPY = 3.7
 _MIN_DIGITS = 4
 _MIN_TOKEN = 20
@@ -59,9 +61,13 @@ def _entropy(text: str) -> float:
 
 
 def _is_random(run: str) -> bool:
+    """Tell random letters from words that are written together, as in `Qwen2Coder`."""
     kinds = (str.isupper, str.islower, str.isdigit)
     mixed = all(any(kind(char) for char in run) for kind in kinds)
-    return mixed and _entropy(run) >= _MIN_ENTROPY
+    in_words = sum(map(len, _WORD.findall(run))) / len(run)
+    if not mixed or in_words > _MAX_IN_WORDS:
+        return False
+    return _entropy(run) >= _MIN_ENTROPY
 
 
 def looks_secret(text: str) -> bool:
@@ -91,7 +97,7 @@ def is_disguised_key(variable: str) -> bool:
     )
 
 
-def shown(name: str, *, limit: int = 80) -> str:
+def shown(name: str, *, limit: int = 200) -> str:
     """Return a name as it may stand in a message: quoted, and withheld if a key."""
     if looks_secret(name):
         return f"<text of {len(name)} characters, withheld>"

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from model_manager.types import Privacy
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Wait = Annotated[float, Field(ge=0, le=3_600, allow_inf_nan=False)]
 Name = Annotated[
     str,
     StringConstraints(
@@ -92,20 +93,20 @@ class Retry(Section):
     attempts_per_call: int = Field(
         default=5, ge=1, le=50, description="Tries of one call over all candidates."
     )
-    max_wait: Seconds = Field(
+    max_wait: Wait = Field(
         default=3.0,
         description=(
             "Seconds; a provider that asks for a longer wait is left for the next"
             " candidate."
         ),
     )
-    max_wait_last: Seconds = Field(
+    max_wait_last: Wait = Field(
         default=30.0, description="Seconds; the same, for the last candidate."
     )
-    base_delay: Seconds = Field(
+    base_delay: Wait = Field(
         default=0.5, description="Seconds before the first retry; doubles each time."
     )
-    max_delay: Seconds = Field(
+    max_delay: Wait = Field(
         default=8.0, description="Seconds; the longest delay that doubling leads to."
     )
 
