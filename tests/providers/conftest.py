@@ -69,7 +69,7 @@ class Body(httpx2.AsyncByteStream):
         self.closed = False
 
     @override
-    async def __aiter__(self) -> AsyncIterator[bytes]:  # noqa: D105 - as the base
+    async def __aiter__(self) -> AsyncIterator[bytes]:
         for piece in self.pieces:
             yield piece
         if self.fault is not None:

@@ -25,6 +25,7 @@ from model_manager.errors import (
     ModelManagerError,
     ProviderError,
     ProviderTimeoutError,
+    ServerError,
 )
 from model_manager.types import AttemptTimeouts, Finish, TextDelta
 
@@ -251,6 +252,29 @@ async def test_errors_inside_a_stream_are_as_clean(
     error, chunks = await wire.error(wire.provider(kind), attempt)
     assert chunks == [TextDelta("Hi")]
     _assert_clean(error, key)
+
+
+async def test_a_redirect_is_not_followed_and_says_what_to_write(
+    wire: Any, kind: str
+) -> None:
+    location = {"location": "https://elsewhere.example.org/v1"}
+    wire.says(b"", status=308, headers=location)
+    error, _ = await wire.error(wire.provider(kind), wire.attempt(kind))
+    assert isinstance(error, ServerError)
+    assert "base_url" in error.remedy
+    assert len(wire.requests) == 1
+
+
+async def test_an_endless_event_makes_the_stream_malformed(
+    wire: Any, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model_manager.providers._sse._LIMIT", 1000)
+    body = wire.streams(_first_event(kind), *[b"data: and on"] * 200, hang=True)
+    attempt = wire.attempt(kind, streaming=True)
+    error, chunks = await wire.error(wire.provider(kind), attempt)
+    assert type(error) is MalformedResponseError
+    assert chunks == [TextDelta("Hi")]
+    assert body.closed
 
 
 async def test_only_the_connect_timeout_is_given_to_the_transport(

@@ -88,7 +88,7 @@ _WORDS: Mapping[type[ProviderError], tuple[str, str]] = MappingProxyType(
             "Check the model's name and the endpoint's base_url.",
         ),
         ContextWindowError: (
-            "was sent more than it takes",
+            "was sent more than its context window holds",
             "Shorten the prompt, or use a model with a larger context window.",
         ),
         ContentFilterError: (
@@ -145,9 +145,9 @@ def kind_of_status(status: int | None) -> type[ProviderError]:
     return _STATUSES.get(status, BadRequestError)
 
 
-def status_of_kind(kind: type[ProviderError], default: int | None = None) -> int | None:
+def status_of_kind(kind: type[ProviderError]) -> int | None:
     """Return the usual status of a class, for errors inside a stream."""
-    return _USUAL_STATUS.get(kind, default)
+    return _USUAL_STATUS.get(kind)
 
 
 _USUAL_STATUS: Mapping[type[ProviderError], int] = MappingProxyType(
