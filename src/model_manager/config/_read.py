@@ -139,7 +139,10 @@ def _explained(text: str, failure: json.JSONDecodeError) -> tuple[str, str]:
     if not text.strip():
         return "the file is empty", "a JSON object"
     if rest.startswith(_COMMENT_STARTS):
-        return f"{where}: JSON has no comments", "no comments; use 'description' fields"
+        return (
+            f"{where}: JSON has no comments",
+            "no comments; agents may have a 'description'",
+        )
     before = text[: failure.pos].rstrip()
     if rest[:1] in {"}", "]"} and before.endswith(","):
         return f"{where}: a comma before {rest[0]!r}", "no comma after the last item"
