@@ -162,3 +162,35 @@ def test_the_servers_are_fixtures(
     }
 
     assert len(addresses) == 3
+
+
+MINE = """
+import pytest
+from model_manager.testing import ScriptedProvider, said
+from model_manager.testing.provider_contract import ProviderCase, ProviderContract
+
+class TestMine(ProviderContract):
+    @pytest.fixture
+    def provider_case(self):
+        provider = ScriptedProvider({script})
+        return ProviderCase(provider=provider, endpoint="scripted", kind="scripted")
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "code"), [("", 0), ("said('a')[:1], said('a')[:1]", 1)]
+)
+def test_the_contract_tells_good_providers_from_bad_ones(
+    tmp_path: Path, *, script: str, code: int
+) -> None:
+    (tmp_path / "test_mine.py").write_text(MINE.format(script=script))
+    done = subprocess.run(  # noqa: S603 - our own interpreter on our own file
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == code, done.stdout
+    assert " skipped" in done.stdout

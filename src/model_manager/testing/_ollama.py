@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -28,11 +29,13 @@ _WINDOW = 8192
 _SIZE = 2_000_000_000
 _LOAD = 1_000_000
 _NS_A_TOKEN = 10_000_000
+_BUSY = "server busy, please try again.  maximum pending requests exceeded"
 _ERRORS: Mapping[int, str] = {
     400: "invalid request",
     404: "model '{model}' not found",
     500: "an error was encountered while running the model: unexpected EOF",
-    503: "server busy, please try again.  maximum pending requests exceeded",
+    503: _BUSY,
+    529: _BUSY,
 }
 _OLLAMA_WORDS: Mapping[str, str] = {"embeddings": "embedding"}
 _GET = ("/", "/api/version", "/api/tags", "/api/ps")
@@ -345,6 +348,6 @@ def _end(ask: Ask, answer: Answer) -> dict[str, Any]:
 
 
 def _error(fault: HttpFault | InStreamError, model: str) -> dict[str, str]:
-    # In a stream Ollama's texts say no status: they are those of a failed run.
-    text = fault.message or _ERRORS.get(fault.status, fault.type or _ERRORS[500])
+    told = _ERRORS.get(fault.status) or http.client.responses.get(fault.status, "error")
+    text = fault.message or told
     return {"error": text.replace("{model}", model)}

@@ -151,7 +151,7 @@ class LoopbackServer:
         trace: TracebackType | None,
     ) -> None:
         """Stop at once, whatever is still being answered."""
-        await self._close()
+        await self.aclose()
 
     def __enter__(self) -> Self:
         """Start on a thread of its own."""
@@ -193,6 +193,13 @@ class LoopbackServer:
         loop, told = self._told
         loop.call_soon_threadsafe(told.set)
         thread.join()
+
+    async def aclose(self) -> None:
+        """Stop, however it was started; a second call does nothing."""
+        if self._thread is not None:
+            await asyncio.to_thread(self.stop)
+        else:
+            await self._close()
 
     async def _serve(self, ready: concurrent.futures.Future[None]) -> None:
         told = asyncio.Event()

@@ -41,7 +41,11 @@ _INI = "model_manager_forbid_network"
 _GUARD: pytest.StashKey[NetworkGuard] = pytest.StashKey()
 
 # Its assertions are meant to be read in failures, like those of a test file.
-pytest.register_assert_rewrite("model_manager.testing.provider_contract")
+pytest.register_assert_rewrite(
+    "model_manager.testing._contract_answers",
+    "model_manager.testing._contract_connections",
+    "model_manager.testing._contract_faults",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
