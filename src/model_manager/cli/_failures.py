@@ -1,0 +1,145 @@
+"""How a command ends when it does not go well: two lines and an exit code."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+from rich.text import Text
+
+from model_manager.cli._screen import console
+from model_manager.errors import (
+    AllCandidatesFailedError,
+    BadRequestError,
+    CallTimeoutError,
+    ConfigError,
+    ContentFilterError,
+    ContextWindowError,
+    InvalidRequestError,
+    NoCandidateError,
+    ProviderError,
+    StreamBrokenError,
+    UnknownAgentError,
+)
+
+UNEXPECTED = 1
+CONFIGURATION = 3
+NOBODY = 4
+FAILED = 5
+INVALID = 6
+INTERRUPTED = 130
+READER_LEFT = 141
+"""What a shell reports for a program that ends because its pipe was closed."""
+
+EXIT_CODES: Mapping[int, str] = MappingProxyType(
+    {
+        0: "it worked",
+        1: "something unexpected",
+        2: "the command was written wrongly",
+        3: "the configuration is missing or wrong",
+        4: "nobody may answer, e.g. because the work must stay on this machine",
+        5: "everybody who may answer failed, time was up, or the answer broke off",
+        6: "the call itself is wrong: unknown agent or model, refused request",
+        130: "interrupted",
+    }
+)
+"""What scripts can rely on."""
+
+_CODES: tuple[tuple[type[Exception], int], ...] = (
+    (ConfigError, CONFIGURATION),
+    (NoCandidateError, NOBODY),
+    (AllCandidatesFailedError, FAILED),
+    (CallTimeoutError, FAILED),
+    (StreamBrokenError, FAILED),
+    (UnknownAgentError, INVALID),
+    (InvalidRequestError, INVALID),
+    (BadRequestError, INVALID),
+    (ContentFilterError, INVALID),
+    (ContextWindowError, INVALID),
+    (ProviderError, FAILED),
+)
+_DETAILS = "Run again with 'model-manager --verbose' to see every attempt."
+
+
+def tell(error: BaseException, *, verbose: bool) -> int:
+    """Print an error to stderr, as what happened and what to do; return its code."""
+    code = _code_of(error)
+    *whats, remedy = list(_lines(error, code))
+    screen = console(stderr=True)
+    screen.print(Text("Error: ", style="bold red") + Text(whats[0]), soft_wrap=True)
+    for line in whats[1:]:
+        screen.print(Text(f"  - {line}"), soft_wrap=True)
+    screen.print(Text("Try: ", style="bold") + Text(remedy), soft_wrap=True)
+    if verbose:
+        for line in _more(error, code):
+            screen.print(Text(line, style="dim"), soft_wrap=True)
+    return code
+
+
+def _code_of(error: BaseException) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if _usage_of(error) is not None:
+        return int(getattr(error, "exit_code", 2))
+    found = (code for kind, code in _CODES if isinstance(error, kind))
+    return next(found, UNEXPECTED)
+
+
+def _usage_of(error: BaseException) -> tuple[str, str] | None:
+    """Return what was wrong with the arguments, and of which command.
+
+    By shape, because typer keeps the class of these errors to itself.
+    """
+    message = getattr(error, "format_message", None)
+    if not callable(message):
+        return None
+    command = getattr(getattr(error, "ctx", None), "command_path", None)
+    return str(message()), str(command or "model-manager")
+
+
+def _lines(error: BaseException, code: int) -> Iterator[str]:
+    if isinstance(error, KeyboardInterrupt):
+        yield "interrupted before the work was done."
+        yield "run the command again; nothing more is sent."
+        return
+    usage = _usage_of(error)
+    if usage is not None:
+        message, command = usage
+        yield _one_line(message) or "no command was given."
+        yield f"{command} --help"
+        return
+    what = getattr(error, "what", None)
+    if what is None and code == UNEXPECTED:
+        yield f"unexpected {type(error).__name__}."
+        yield "run again with 'model-manager --verbose' to see where it came from."
+        return
+    first, _, listed = str(error if what is None else what).strip().partition("\n")
+    problems = getattr(error, "problems", ())
+    yield _one_line(first if problems else f"{first} {listed}")
+    if listed:
+        yield from (_one_line(str(problem)) for problem in problems)
+    yield _remedy(error)
+
+
+def _remedy(error: BaseException) -> str:
+    remedy = _one_line(getattr(error, "remedy", "")) or "see docs/errors.md."
+    attempts = getattr(error, "attempts", ())
+    return f"{remedy} {_DETAILS}" if len(attempts) > 1 else remedy
+
+
+def _more(error: BaseException, code: int) -> Iterator[str]:
+    for attempt in getattr(error, "attempts", ()):
+        reason = attempt.error.what if attempt.error is not None else attempt.outcome
+        yield (
+            f"  {attempt.number}. {attempt.candidate.label}, {attempt.seconds:.2f} s:"
+            f" {_one_line(str(reason))} ({attempt.decision or 'the last one'})"
+        )
+    if code == UNEXPECTED:
+        # Frames only: an exception's own words might repeat a prompt or an answer.
+        for frame in traceback.extract_tb(error.__traceback__):
+            yield f"  {frame.filename}:{frame.lineno} in {frame.name}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

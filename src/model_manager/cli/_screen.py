@@ -1,0 +1,180 @@
+"""Where output goes: one way to write to stdout, stderr, and in tables."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal, NoReturn
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from typing_extensions import override
+
+_PIPED_WIDTH = 160
+"""Columns where there is no terminal and `COLUMNS` is not set: files can be wide."""
+_GAP = 2
+# A terminal obeys control characters; an answer must not be able to command it.
+_CONTROLS = {
+    **dict.fromkeys((*range(32), *range(127, 160)), "\ufffd"),
+    **{ord(kept): kept for kept in "\n\t"},
+    ord("\r"): "",
+}
+
+Row = Sequence[str]
+
+
+class _Pipeable(Console):
+    """A console that tells when its reader went away, instead of ending the program."""
+
+    @override
+    def on_broken_pipe(self) -> NoReturn:
+        self.quiet = True
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console; plain where there is no terminal or `NO_COLOR` is set."""
+    screen = _Pipeable(stderr=stderr, highlight=False, emoji=False, markup=False)
+    if not screen.is_terminal and not os.environ.get("COLUMNS"):
+        screen.width = _PIPED_WIDTH
+    return screen
+
+
+def say(text: str = "", *, style: str = "") -> None:
+    """Write a paragraph to stdout, wrapped at words."""
+    screen = console()
+    screen.print(Text(_wrapped(text, screen.width), style=style), soft_wrap=True)
+
+
+def note(text: str, *, label: str = "note", style: str = "dim") -> None:
+    """Write a line about the work to stderr, so that stdout stays the result.
+
+    It is one line also where the terminal is narrow: the terminal itself wraps it.
+    """
+    line = Text(" ".join(f"{label}: {text}".split()), style=style)
+    console(stderr=True).print(line, soft_wrap=True)
+
+
+def write(text: str) -> None:
+    """Write a model's text to stdout as it is, at once; tamed on a terminal."""
+    sys.stdout.write(text.translate(_CONTROLS) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
+def write_json(data: object) -> None:
+    """Write plain data to stdout as JSON; with escapes where it is not UTF-8."""
+    encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
+    plain = not encoding.startswith("utf")
+    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=plain) + "\n")
+    sys.stdout.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a listing."""
+
+    name: str
+    justify: Literal["left", "right"] = "left"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """Rows that are shown as a table where that fits, else as a card a row."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    card: Callable[[Row], Sequence[str]]
+    """A row as lines, the first of which is its heading."""
+    rule_after: frozenset[int] = frozenset()
+    """Indexes of rows that end a section."""
+
+    @property
+    def width(self) -> int:
+        """Columns that the table needs, if no cell is wrapped."""
+        names = [column.name for column in self.columns]
+        widths = [
+            max(map(cell_len, cells)) for cells in zip(names, *self.rows, strict=True)
+        ]
+        return sum(widths) + _GAP * len(widths)
+
+
+def show(listing: Listing) -> None:
+    """Print a listing to stdout in the form that can be read at this width."""
+    screen = console()
+    if listing.width <= screen.width:
+        screen.print(_as_table(listing))
+        return
+    for place, row in enumerate(listing.rows):
+        heading, *lines = listing.card(row)
+        screen.print(Text(heading, style="bold"), soft_wrap=True)
+        for line in lines:
+            screen.print(
+                Text(_wrapped(line, screen.width, indent="  ")), soft_wrap=True
+            )
+        if place in listing.rule_after:
+            screen.print(Text("-" * min(screen.width, 40), style="dim"))
+
+
+def table(*columns: Column, rows: Sequence[Row]) -> None:
+    """Print a table to stdout whose last column may be wrapped."""
+    screen = console()
+    grid = _grid(columns)
+    for column in grid.columns[:-1]:
+        column.overflow = "fold"
+    for row in rows:
+        grid.add_row(*map(Text, row))
+    screen.print(grid)
+
+
+def _wrapped(text: str, width: int, *, indent: str = "") -> str:
+    """Wrap at spaces; names stay whole, so that they can be copied."""
+    lines = textwrap.wrap(
+        text,
+        max(20, width - 1),
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines)
+
+
+def _as_table(listing: Listing) -> Table:
+    grid = _grid(listing.columns)
+    for column in grid.columns:
+        column.no_wrap = True
+    for place, row in enumerate(listing.rows):
+        grid.add_row(*map(Text, row), end_section=place in listing.rule_after)
+    return grid
+
+
+def _grid(columns: Sequence[Column]) -> Table:
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
+    for column in columns:
+        grid.add_column(Text(column.name), justify=column.justify)
+    return grid
+
+
+def is_closed_pipe(error: OSError) -> bool:
+    """Return whether an error says that nobody reads the output any more."""
+    # Windows calls it an invalid argument.
+    closed = {errno.EPIPE, errno.EINVAL} if os.name == "nt" else {errno.EPIPE}
+    return error.errno in closed
+
+
+def hush() -> None:
+    """Drop what is still to be written, so that the interpreter ends quietly."""
+    with suppress(OSError, ValueError, io.UnsupportedOperation):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

@@ -1,0 +1,99 @@
+"""What a run of the command line has in common: configuration, notes, verbosity."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import typer
+from typing_extensions import override
+
+from model_manager.cli._screen import note
+from model_manager.config import Config, load_config
+
+T = TypeVar("T")
+_LIBRARY = "model_manager"
+
+
+class Notes(logging.Handler):
+    """Writes the library's warnings to stderr, a tidy line each, each once."""
+
+    def __init__(self, *, verbose: bool) -> None:
+        """Listen to the library; to everything it says when `verbose`."""
+        super().__init__(logging.DEBUG if verbose else logging.WARNING)
+        self._told: set[str] = set()
+        self._held = False
+        self._logger = logging.getLogger(_LIBRARY)
+        self._level = self._logger.level
+        if verbose:
+            self._logger.setLevel(logging.DEBUG)
+        self._logger.addHandler(self)
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record, unless it was told or is held back."""
+        text = record.getMessage()
+        if self._held or text in self._told:
+            return
+        self._told.add(text)
+        note(text, label="note" if record.levelno >= logging.WARNING else "log")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold back what is said meanwhile, because the command itself tells it."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+
+    @override
+    def close(self) -> None:
+        """Stop listening."""
+        self._logger.removeHandler(self)
+        self._logger.setLevel(self._level)
+        super().close()
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What the global options said."""
+
+    config: str | None
+    verbose: bool
+    notes: Notes
+
+    def load(self, path: str | None = None) -> Config:
+        """Load the configuration and say in a line that there is more to know."""
+        config = self.load_quietly(path or self.config)
+        if self.verbose:
+            for notice in config.notices:
+                note(notice)
+        elif config.notices:
+            count = len(config.notices)
+            things = "1 notice" if count == 1 else f"{count} notices"
+            note(f"{things} about the configuration: model-manager config check")
+        return config
+
+    def load_quietly(self, source: str | Mapping[str, object] | None) -> Config:
+        """Load a configuration whose notices the command shows by itself."""
+        with self.notes.held():
+            return load_config(source)
+
+
+def session_of(context: typer.Context) -> Session:
+    """Return the session that the global options began."""
+    session = context.find_object(Session)
+    if session is None:
+        message = "the command line was not started by its entry point."
+        raise RuntimeError(message)
+    return session
+
+
+def wait_for(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's asynchronous part; an interrupt cancels it."""
+    return asyncio.run(work)
