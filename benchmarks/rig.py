@@ -1,0 +1,110 @@
+"""What the benchmarks share: the server's process, configurations, CPU, medians."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+PROMPT = "Explain the following paragraph in your own words, please. " * 17
+OPENAI_MODEL = "gpt-5-mini"
+ANTHROPIC_MODEL = "claude-haiku-4-5"
+OLLAMA_MODEL = "bench:latest"
+KEYS = {"OPENAI_API_KEY": "bench", "ANTHROPIC_API_KEY": "bench"}
+MICROSECONDS = 1e6
+
+Measured = Callable[[], Awaitable[object]]
+"""One unit of work; its CPU is what is measured."""
+
+
+@contextmanager
+def running_server() -> Iterator[str]:
+    """Run the canned server in a process of its own; yield its address."""
+    program = [sys.executable, str(Path(__file__).with_name("server.py"))]
+    with subprocess.Popen(  # noqa: S603 - our own script, by its full path
+        program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def config_of(
+    address: str, *, shape: str, fallback: str | None = None
+) -> Mapping[str, Any]:
+    """Return a configuration whose endpoints all lie at the canned server.
+
+    Args:
+        address: The server's.
+        shape: How it shall answer, see `server`.
+        fallback: A shape for a second endpoint that stands behind the first.
+    """
+    root = f"{address}/{shape}"
+    spare = {"fallback": "spare/spare-model"} if fallback else {}
+    agents = {
+        "by_openai": {"primary": OPENAI_MODEL, **spare},
+        "by_anthropic": {"primary": ANTHROPIC_MODEL, **spare},
+        "by_ollama": {"local": OLLAMA_MODEL, "prefer_local": True, **spare},
+    }
+    cloud = {"data_zone": "cloud"}
+    providers: dict[str, Any] = {
+        "openai": {
+            "base_url": f"{root}/v1",
+            "api_key_env": "OPENAI_API_KEY",
+            "models": {OPENAI_MODEL: {}},
+            **cloud,
+        },
+        "anthropic": {
+            "base_url": root,
+            "api_key_env": "ANTHROPIC_API_KEY",
+            "models": {ANTHROPIC_MODEL: {}},
+            **cloud,
+        },
+        "ollama": {"base_url": root, "models": {OLLAMA_MODEL: {}}},
+    }
+    if fallback:
+        providers["spare"] = {
+            "kind": "openai",
+            "base_url": f"{address}/{fallback}/v1",
+            "models": {"spare-model": {}},
+        }
+    return {"version": "1.1.0", "agent_models": agents, "model_providers": providers}
+
+
+async def cpu_each(work: Measured, times: int) -> float:
+    """Return the CPU time of one run of `work`, in µs: user and system, all threads."""
+    began = time.process_time()
+    for _ in range(times):
+        await work()
+    return (time.process_time() - began) / times * MICROSECONDS
+
+
+async def interleaved(
+    works: Mapping[str, Measured], *, rounds: int, times: int
+) -> dict[str, float]:
+    """Return the median CPU of each work in µs, measured in turns.
+
+    Turns, because a noisy machine must not fall on one competitor alone.
+    """
+    found: dict[str, list[float]] = {name: [] for name in works}
+    for work in works.values():
+        await cpu_each(work, max(times // 4, 3))
+    for _ in range(rounds):
+        for name, work in works.items():
+            found[name].append(await cpu_each(work, times))
+    return {name: median(values) for name, values in found.items()}
+
+
+def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a Markdown table."""
+    print(f"\n{title}\n")
+    print("| " + " | ".join(head) + " |")
+    print("| --- |" + " --: |" * (len(head) - 1))
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
