@@ -184,7 +184,7 @@ def test_the_contract_tells_good_providers_from_bad_ones(
     tmp_path: Path, *, script: str, code: int
 ) -> None:
     (tmp_path / "test_mine.py").write_text(MINE.format(script=script))
-    done = subprocess.run(  # noqa: S603 - our own interpreter on our own file
+    done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         cwd=tmp_path,
         capture_output=True,
