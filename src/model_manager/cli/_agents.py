@@ -8,15 +8,13 @@ import typer
 
 from model_manager import ModelManager
 from model_manager.cli._options import AsJson, ConfigPath
-from model_manager.cli._screen import Column, Listing, Row, say, show, write_json
+from model_manager.cli._screen import TIE, Column, Listing, Row, say, show, write_json
 from model_manager.cli._session import session_of
 from model_manager.config import Config
 
 EXAMPLES = """\
 [bold]Examples[/bold]
-
   model-manager agents
-
   model-manager agents --json --config models_config.json
 """
 _COLUMNS = ("agent", "task", "prefers", "primary", "fallback", "local", "privacy")
@@ -69,6 +67,6 @@ def _card(row: Row) -> list[str]:
     facts = dict(zip(_COLUMNS, row, strict=True))
     order = ["primary", "fallback"]
     order.insert(0 if facts["prefers"] == "local" else 2, "local")
-    models = [f"{role} {facts[role]}" for role in order if facts[role] != _NONE]
+    models = [f"{role}{TIE}{facts[role]}" for role in order if facts[role] != _NONE]
     about = f"task {facts['task']}, privacy {facts['privacy']}"
     return [facts["agent"], about, ", ".join(models)]

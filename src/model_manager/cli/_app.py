@@ -16,20 +16,15 @@ from model_manager.cli._options import ConfigPath
 from model_manager.cli._screen import hush, is_closed_pipe
 from model_manager.cli._session import Notes, Session
 
-_CODES = "\n\n".join(f"  {code:>3}  {words}" for code, words in EXIT_CODES.items())
+_CODES = "\n".join(f"  {code:>3}  {words}" for code, words in EXIT_CODES.items())
 _EPILOG = f"""\
 [bold]Examples[/bold]
-
   model-manager demo
-
   model-manager config check models_config.json
-
   model-manager --config models_config.json agents
-
-  model-manager ask agent_02_architecte_code_expert "Refactor this" --task code
+  model-manager ask agent_02_architecte_code_expert "Refactor this" -t code
 
 [bold]Exit codes[/bold]
-
 {_CODES}
 """
 
@@ -40,9 +35,10 @@ class CommandLine(TyperGroup):
     @override
     def main(self, *args: Any, standalone_mode: bool = True, **options: Any) -> Any:
         """Run, and exit unless the caller wants the code."""
-        exits = options.pop("standalone_mode", True)
+        exits = options.get("standalone_mode", True)
+        options["standalone_mode"] = False
         try:
-            ended = super().main(*args, **options, standalone_mode=False)
+            ended = super().main(*args, **options)
         except Exception as error:  # noqa: BLE001 - the outermost edge: options are wrong
             ended = tell(error, verbose=False)
         code = ended if isinstance(ended, int) else 0

@@ -30,21 +30,17 @@ from model_manager.types import Privacy, Response, StreamReset, TextDelta
 
 EXAMPLES = """\
 [bold]Examples[/bold]
-
-  model-manager ask agent_02_architecte_code_expert "Refactor this" --task code
-
+  model-manager ask agent_02_architecte_code_expert "Refactor this" -t code
   model-manager ask agent_02_architecte_code_expert --file prompt.txt --stream
-
   git diff | model-manager ask agent_05_maitre_tests_validation - --json
-
-  model-manager ask agent_04_expert_securite_crypto "Read this key file" --local-only
+  model-manager ask agent_04_expert_securite_crypto "Explain" --local-only
 
 The answer goes to stdout; who answered, tokens, cost and time go to stderr.
 """
 Prompt = Annotated[
     str | None,
     typer.Argument(
-        metavar="[PROMPT|-]",
+        metavar="PROMPT|-",
         help="What to ask; '-' reads standard input.",
         show_default=False,
     ),

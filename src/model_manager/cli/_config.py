@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from typing import Annotated
@@ -10,35 +11,30 @@ import typer
 
 from model_manager.cli._agents import agent_facts, print_agents
 from model_manager.cli._options import AsJson
-from model_manager.cli._screen import Column, Listing, Row, say, show, write_json
-from model_manager.cli._session import session_of
-from model_manager.config import Config, Endpoint, read_keys, schema_text
+from model_manager.cli._screen import TIE, Column, Listing, Row, say, show, write_json
+from model_manager.cli._session import Session, session_of
+from model_manager.config import Config, Endpoint, find_file, read_keys, schema_text
 
 CHECK_EXAMPLES = """\
 [bold]Examples[/bold]
-
   model-manager config check
-
   model-manager config check config/models_config.json
 
 Exit code 3 says that the configuration is wrong; every problem is listed.
 """
 SHOW_EXAMPLES = """\
 [bold]Examples[/bold]
-
   model-manager config show
-
   model-manager config show models_config.json --json
 """
 SCHEMA_EXAMPLES = """\
 [bold]Examples[/bold]
-
   model-manager config schema > models_config.schema.json
 """
 Place = Annotated[
     str | None,
     typer.Argument(
-        metavar="[PATH]",
+        metavar="PATH",
         help="The file; without it the usual places are looked at.",
         show_default=False,
     ),
@@ -50,7 +46,7 @@ def check(context: typer.Context, path: Place = None) -> None:
     """Check the configuration and list every problem."""
     session = session_of(context)
     config = session.load_quietly(path or session.config)
-    say(f"ok: {_counts(config)}", style="green")
+    say(f"ok: {_place(session, path)}: {_counts(config)}", style="green", hang="  ")
     _print_notices(config)
 
 
@@ -63,12 +59,18 @@ def show_config(
     if as_json:
         write_json(_facts(config))
     else:
+        say(_place(session, path), style="bold")
         _print(config)
 
 
 def schema() -> None:
     """Print the JSON Schema of the file, for editors."""
     sys.stdout.write(schema_text())
+
+
+def _place(session: Session, path: str | None) -> str:
+    """Return the file that is in force."""
+    return path or session.config or str(find_file(os.environ))
 
 
 def _print(config: Config) -> None:
@@ -84,14 +86,14 @@ def _print(config: Config) -> None:
     say()
     say("Settings", style="bold")
     for name, settings in _settings(config).items():
-        words = (f"{key} {value}" for key, value in settings.items() if value)
-        say(f"{name}: {', '.join(words)}")
+        words = (f"{key}{TIE}{_plain(value)}" for key, value in settings.items())
+        say(f"{name}: {', '.join(words)}", hang="  ")
     _print_notices(config)
 
 
 def _print_notices(config: Config) -> None:
     for notice in config.notices:
-        say(f"notice: {notice}")
+        say(f"notice: {notice}", hang="  ")
 
 
 def _counts(config: Config) -> str:
@@ -150,6 +152,12 @@ def _settings(config: Config) -> dict[str, dict[str, object]]:
         name: getattr(config, name).model_dump(mode="json", exclude_none=True)
         for name in ("privacy", "timeouts", "retry")
     }
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return TIE.join(f"{key}={each}" for key, each in value.items()) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _facts(config: Config) -> dict[str, object]:

@@ -25,9 +25,7 @@ from model_manager.cli._session import Session, session_of, wait_for
 
 EXAMPLES = """\
 [bold]Examples[/bold]
-
   model-manager demo
-
   model-manager demo --json
 
 It needs no key, no model and no network, and changes nothing.
@@ -102,18 +100,18 @@ def _print(turns: Sequence[Turn]) -> None:
         Column("agent"),
         Column("route"),
         Column("answered by"),
-        Column("tokens", justify="right"),
+        Column("tokens in + out", justify="right"),
         Column("cost", justify="right"),
         Column("seconds", justify="right"),
     )
-    last_up = sum(turn.local_server_up for turn in turns) - 1
+    stopped = sum(turn.local_server_up for turn in turns)
     say()
     show(
         Listing(
             columns=columns,
             rows=tuple(map(_row, turns)),
             card=_card,
-            rule_after=frozenset({last_up}),
+            titles={0: "(local server up)", stopped: "(local server stopped)"},
         )
     )
     say()
@@ -163,10 +161,10 @@ def _summary(turns: Sequence[Turn]) -> str:
     total = cost_of(sum(known, Decimal(0)) if len(known) == len(costs) else None)
     agents = len({turn.agent for turn in turns})
     return (
-        f"{agents} agents, {len(turns)} calls: {local} answered on this machine,"
-        f" {len(answers) - local} by the simulated cloud ({after} of them because the"
+        f"{agents} agents, {len(turns)} calls, all simulated: {local} answered by the"
+        f" local server, {len(answers) - local} by the cloud ({after} of them because the"
         f" local server was gone), {kept} refused rather than sent away."
-        f" Simulated cost: {total}."
+        f" The tokens would cost {total}."
     )
 
 

@@ -65,6 +65,9 @@ _DETAILS = "Run again with 'model-manager --verbose' to see every attempt."
 def tell(error: BaseException, *, verbose: bool) -> int:
     """Print an error to stderr, as what happened and what to do; return its code."""
     code = _code_of(error)
+    usage = _usage_of(error)
+    if usage is not None and not usage[0].strip():
+        return code  # A group without a command: its help was printed instead.
     *whats, remedy = list(_lines(error, code))
     screen = console(stderr=True)
     screen.print(Text("Error: ", style="bold red") + Text(whats[0]), soft_wrap=True)
@@ -106,7 +109,7 @@ def _lines(error: BaseException, code: int) -> Iterator[str]:
     usage = _usage_of(error)
     if usage is not None:
         message, command = usage
-        yield _one_line(message) or "no command was given."
+        yield _one_line(message)
         yield f"{command} --help"
         return
     what = getattr(error, "what", None)

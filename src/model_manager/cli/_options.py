@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-Agent = Annotated[str, typer.Argument(help="The agent's id.", show_default=False)]
+Agent = Annotated[
+    str, typer.Argument(metavar="AGENT", help="The agent's id.", show_default=False)
+]
 ConfigPath = Annotated[
     str | None,
     typer.Option(

@@ -23,11 +23,8 @@ from model_manager.types import Health, Route
 
 EXAMPLES = """\
 [bold]Examples[/bold]
-
   model-manager route agent_02_architecte_code_expert
-
   model-manager route agent_02_architecte_code_expert "Debug this" --task code --live
-
   model-manager route agent_04_expert_securite_crypto --json
 
 Exit code 4 says that nobody may answer.
@@ -112,4 +109,4 @@ def _print_notes(found: Route, health: Health | None) -> None:
     if notes:
         say()
     for line in notes:
-        say(f"note: {line}", style="dim")
+        say(f"note: {line}", style="dim", hang="  ")

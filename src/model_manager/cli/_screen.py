@@ -8,9 +8,9 @@ import json
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NoReturn
 
 from rich import box
@@ -30,6 +30,8 @@ _CONTROLS = {
     ord("\r"): "",
 }
 
+TIE = "\u00a0"
+"""A space at which a line is not broken."""
 Row = Sequence[str]
 
 
@@ -50,10 +52,11 @@ def console(*, stderr: bool = False) -> Console:
     return screen
 
 
-def say(text: str = "", *, style: str = "") -> None:
-    """Write a paragraph to stdout, wrapped at words."""
+def say(text: str = "", *, style: str = "", hang: str = "") -> None:
+    """Write a paragraph to stdout, wrapped at words; `hang` indents its next lines."""
     screen = console()
-    screen.print(Text(_wrapped(text, screen.width), style=style), soft_wrap=True)
+    wrapped = _wrapped(text, screen.width, hang=hang)
+    screen.print(Text(wrapped, style=style), soft_wrap=True)
 
 
 def note(text: str, *, label: str = "note", style: str = "dim") -> None:
@@ -95,8 +98,8 @@ class Listing:
     rows: tuple[Row, ...]
     card: Callable[[Row], Sequence[str]]
     """A row as lines, the first of which is its heading."""
-    rule_after: frozenset[int] = frozenset()
-    """Indexes of rows that end a section."""
+    titles: Mapping[int, str] = field(default_factory=dict)
+    """Index of a row -> what is said above it; begins a section."""
 
     @property
     def width(self) -> int:
@@ -105,7 +108,7 @@ class Listing:
         widths = [
             max(map(cell_len, cells)) for cells in zip(names, *self.rows, strict=True)
         ]
-        return sum(widths) + _GAP * len(widths)
+        return sum(widths) + _GAP * (len(widths) - 1)
 
 
 def show(listing: Listing) -> None:
@@ -115,14 +118,13 @@ def show(listing: Listing) -> None:
         screen.print(_as_table(listing))
         return
     for place, row in enumerate(listing.rows):
+        if place in listing.titles:
+            screen.print(Text(listing.titles[place], style="italic"), soft_wrap=True)
         heading, *lines = listing.card(row)
         screen.print(Text(heading, style="bold"), soft_wrap=True)
         for line in lines:
-            screen.print(
-                Text(_wrapped(line, screen.width, indent="  ")), soft_wrap=True
-            )
-        if place in listing.rule_after:
-            screen.print(Text("-" * min(screen.width, 40), style="dim"))
+            wrapped = _wrapped(line, screen.width, indent="  ", hang="  ")
+            screen.print(Text(wrapped), soft_wrap=True)
 
 
 def table(*columns: Column, rows: Sequence[Row]) -> None:
@@ -136,17 +138,17 @@ def table(*columns: Column, rows: Sequence[Row]) -> None:
     screen.print(grid)
 
 
-def _wrapped(text: str, width: int, *, indent: str = "") -> str:
-    """Wrap at spaces; names stay whole, so that they can be copied."""
+def _wrapped(text: str, width: int, *, indent: str = "", hang: str = "") -> str:
+    """Wrap at spaces, `TIE` excepted; names stay whole, so that they can be copied."""
     lines = textwrap.wrap(
         text,
         max(20, width - 1),
         initial_indent=indent,
-        subsequent_indent=indent,
+        subsequent_indent=indent + hang,
         break_long_words=False,
         break_on_hyphens=False,
     )
-    return "\n".join(lines)
+    return "\n".join(lines).replace(TIE, " ")
 
 
 def _as_table(listing: Listing) -> Table:
@@ -154,12 +156,16 @@ def _as_table(listing: Listing) -> Table:
     for column in grid.columns:
         column.no_wrap = True
     for place, row in enumerate(listing.rows):
-        grid.add_row(*map(Text, row), end_section=place in listing.rule_after)
+        if place in listing.titles:
+            grid.add_row(Text(listing.titles[place], style="italic"))
+        grid.add_row(*map(Text, row))
     return grid
 
 
 def _grid(columns: Sequence[Column]) -> Table:
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
+    grid = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0)
+    )
     for column in columns:
         grid.add_column(Text(column.name), justify=column.justify)
     return grid

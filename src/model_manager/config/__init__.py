@@ -6,6 +6,7 @@ from model_manager.config._config import Config
 from model_manager.config._keys import read_keys
 from model_manager.config._load import load_config
 from model_manager.config._problems import Problem
+from model_manager.config._read import find_file
 from model_manager.config._reference import (
     config_schema,
     render_reference,
@@ -45,6 +46,7 @@ __all__ = [
     "Timeouts",
     "closest",
     "config_schema",
+    "find_file",
     "load_config",
     "read_keys",
     "render_reference",
