@@ -24,6 +24,8 @@ BRANCHES = (
     ast.comprehension,
     ast.match_case,
 )
+REASONS = (("# noqa", " - "), ("# type: ignore", "  # "))
+"""A suppression, and what stands between it and its reason."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -72,7 +74,7 @@ def test_functions_are_short_simple_and_keyword_only(module: Path) -> None:
         arguments = function.args
         positional = [*arguments.posonlyargs, *arguments.args]
         named = [a for a in positional if a.arg not in {"self", "cls"}]
-        if function.name != "__aexit__" and function.name != "__exit__":
+        if function.name not in {"__aexit__", "__exit__"}:
             assert len(named) <= MAX_POSITIONAL, f"{where}: positional parameters"
         assert body_lines(function) <= MAX_FUNCTION_LINES, f"{where}: too long"
         assert complexity(function) <= MAX_COMPLEXITY, f"{where}: too complex"
@@ -116,9 +118,9 @@ def test_every_suppression_says_why() -> None:
         for number, line in enumerate(
             module.read_text(encoding="utf-8").splitlines(), start=1
         ):
-            for mark in ("# noqa", "# type: ignore"):
+            for mark, before_reason in REASONS:
                 if mark in line:
-                    reason = line.split(mark, 1)[1].partition(" - ")[2]
+                    reason = line.split(mark, 1)[1].partition(before_reason)[2]
                     assert reason.strip(), f"{module.name}:{number}: {mark} needs why"
 
 

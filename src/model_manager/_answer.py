@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -11,7 +10,6 @@ from typing import TypeAlias
 from model_manager.errors import (
     MalformedResponseError,
     ProviderError,
-    ProviderTimeoutError,
     StreamInterruptedError,
 )
 from model_manager.types import (
@@ -46,8 +44,10 @@ class _Call:
 class Answer:
     """One attempt's answer: `peek`, then `handing_out` or `read`, then ask it."""
 
-    def __init__(self, attempt: Attempt, reply: Reply, clock: Clock) -> None:
-        """Wrap an open reply; nothing is read yet."""
+    def __init__(
+        self, attempt: Attempt, reply: Reply, clock: Clock, *, ends_at: float
+    ) -> None:
+        """Wrap an open reply, to be read by `ends_at` on the clock; reads nothing."""
         self.attempt = attempt
         self.request_id = reply.request_id
         self.whole = reply.whole
@@ -60,8 +60,7 @@ class Answer:
         """Whether a piece has reached the caller."""
         self._chunks = reply.chunks
         self._clock = clock
-        total = attempt.timeouts.total
-        self._ends_at = math.inf if total is None else clock.monotonic() + total
+        self._ends_at = ends_at
         self._peeked: Chunk | None = None
         self._text: list[str] = []
         self._thinking: list[ThinkingDelta] = []
@@ -69,16 +68,7 @@ class Answer:
 
     async def peek(self) -> None:
         """Wait for the first piece, so that an error before it is an error to open."""
-        limit = self.attempt.timeouts.first_token
-        try:
-            async with self._clock.timeout(limit):
-                first = await anext(self._chunks, None)
-        except TimeoutError:
-            raise self._error(
-                ProviderTimeoutError,
-                f"sent nothing for {limit:.1f} s.",
-                "Raise 'timeouts' in the configuration if the model is just slow.",
-            ) from None
+        first = await anext(self._chunks, None)
         if first is None:
             raise self._cut()
         self.first_at = self._clock.monotonic()
@@ -117,7 +107,7 @@ class Answer:
         return chunk
 
     def _left(self) -> float:
-        """Seconds until the whole attempt must be over."""
+        """Seconds until the whole call must be over."""
         return max(0.0, self._ends_at - self._clock.monotonic())
 
     def _remember(self, chunk: Chunk) -> None:

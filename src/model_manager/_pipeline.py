@@ -16,7 +16,12 @@ from typing import Protocol, cast
 from model_manager._answer import Answer, Piece
 from model_manager._outcome import all_failed, broken, timed_out
 from model_manager.config import Retry, Timeouts
-from model_manager.errors import ContextWindowError, ModelManagerError, ProviderError
+from model_manager.errors import (
+    ContextWindowError,
+    ModelManagerError,
+    ProviderError,
+    ProviderTimeoutError,
+)
 from model_manager.resilience import (
     Deadline,
     Decision,
@@ -151,9 +156,8 @@ class Walk:
         failure: ProviderError | None = None
         answer: Answer | None = None
         try:
-            async with line.open(attempt) as reply:
-                answer = Answer(attempt, reply, line.clock)
-                await answer.peek()
+            async with AsyncExitStack() as stack:
+                answer = await self._opened(attempt, stack)
                 yield answer
             outcome = "answered"
         except ProviderError as error:
@@ -168,13 +172,32 @@ class Walk:
                 seconds=line.clock.monotonic() - began,
                 error=failure,
                 waited=self._waited,
-                request_id=answer.request_id if answer is not None else None,
+                request_id=_request_id(answer, failure),
                 usage=answer.usage() if answer is not None else None,
             )
             finish = answer.finish if answer is not None else None
             model = finish.model if finish is not None else None
             self._waited = 0.0
             self.records.append(line.settle(record, model=model))
+
+    async def _opened(self, attempt: Attempt, stack: AsyncExitStack) -> Answer:
+        """Send, and wait for the first piece: all of it within one limit."""
+        line, limit = self._line, attempt.timeouts.first_token
+        try:
+            async with line.clock.timeout(limit):
+                reply = await stack.enter_async_context(line.open(attempt))
+                answer = Answer(attempt, reply, line.clock, ends_at=self._deadline.at)
+                await answer.peek()
+                return answer
+        except TimeoutError:
+            pass
+        candidate = attempt.candidate
+        raise ProviderTimeoutError(
+            f"{candidate.label} sent nothing for {limit:.1f} s.",
+            provider=candidate.endpoint,
+            model=candidate.model,
+            remedy="Raise 'timeouts' in the configuration if the model is just slow.",
+        )
 
     def _next_attempt(self, candidate: Candidate) -> Attempt:
         remaining = self._deadline.remaining
@@ -248,6 +271,12 @@ class Walk:
             return all_failed(self.route, self.records)
         error.attempts = tuple(self.records)
         return error
+
+
+def _request_id(answer: Answer | None, failure: ProviderError | None) -> str | None:
+    if answer is not None:
+        return answer.request_id
+    return failure.request_id if failure is not None else None
 
 
 def _is_larger(candidate: Candidate, than: Candidate) -> bool:

@@ -111,7 +111,7 @@ def test_an_answer_that_broke_is_begun_anew_by_another_where_there_is_one() -> N
     handed_out=st.booleans(),
     chance=st.floats(0, 1, exclude_max=True),
 )
-def test_no_decision_breaks_the_limits(  # noqa: PLR0913 - one argument a dimension
+def test_no_decision_breaks_the_limits(  # noqa: PLR0917 - one argument a dimension
     cls: type[errors.ProviderError],
     retry_after: float | None,
     tries_here: int,

@@ -258,7 +258,7 @@ def test_the_route_reads_as_text_as_data_and_as_escaped_html() -> None:
     planned = route(loaded, facts, task="<b>")
 
     assert "1. ollama/coder (local)" in str(planned)
-    assert planned.to_dict()["candidates"][0]["model"] == "coder"  # type: ignore[index] - plain data
+    assert planned.to_dict()["candidates"][0]["model"] == "coder"  # type: ignore[index]  # plain data
     assert "<b><b>" not in planned._repr_html_()
     assert "&lt;b&gt;" in planned._repr_html_()
 
@@ -284,7 +284,7 @@ agents = st.fixed_dictionaries(
     missing=st.sets(st.sampled_from(["anthropic", "openai"])),
     installed=st.none() | st.sets(st.sampled_from(["coder", "general", "other"])),
 )
-def test_every_plan_keeps_its_promises(  # noqa: PLR0913 - one argument a dimension
+def test_every_plan_keeps_its_promises(  # noqa: PLR0917 - one argument a dimension
     agent: dict[str, Any],
     strategy: list[str],
     call_privacy: Any,

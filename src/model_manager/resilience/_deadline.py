@@ -60,5 +60,5 @@ def clip(
         connect=min(timeouts.connect, share),
         first_token=min(first, share),
         stall=stall,
-        total=share,
+        total=remaining,
     )

@@ -15,14 +15,18 @@ from model_manager.types._stream import Chunk
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptTimeouts:
-    """Seconds that one attempt may spend, already clipped to the call's deadline."""
+    """Seconds that one attempt may spend, already clipped to the call's deadline.
+
+    The pipeline holds a provider to all of them but `connect`, which it passes on.
+    """
 
     connect: float = 5.0
     first_token: float | None = None
-    """Until the first piece of a streamed answer; a whole answer has `total` only."""
+    """From sending to the first piece; an answer that is not streamed is one piece."""
     stall: float | None = None
     """Between two pieces of a streamed answer."""
     total: float | None = None
+    """What is left of the whole call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
