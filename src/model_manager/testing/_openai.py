@@ -108,13 +108,15 @@ class OpenAIWire:
             "logprobs": None,
             "finish_reason": _finish(answer),
         }
-        body = _head(ask, answer, serial, "chat.completion") | {"choices": [choice]}
+        body = _head(ask, answer, serial, kind="chat.completion") | {
+            "choices": [choice]
+        }
         usage = _usage(counted(ask, answer))
         return as_json(body | ({"usage": usage} if usage else {}))
 
     def frames(self, ask: Ask, answer: Answer, serial: int) -> Frames:
         """Write `chat.completion.chunk` events."""
-        head = _head(ask, answer, serial, "chat.completion.chunk")
+        head = _head(ask, answer, serial, kind="chat.completion.chunk")
         wants_usage = bool((ask.body.get("stream_options") or {}).get("include_usage"))
         empty: dict[str, Any] = {"usage": None} if wants_usage else {}
 
@@ -173,7 +175,7 @@ def _schema(wanted: Any) -> Mapping[str, object] | None:
     return {"type": "object"} if wanted.get("type") == "json_object" else None
 
 
-def _head(ask: Ask, answer: Answer, serial: int, kind: str) -> dict[str, Any]:
+def _head(ask: Ask, answer: Answer, serial: int, *, kind: str) -> dict[str, Any]:
     return {
         "id": f"chatcmpl-simulated-{serial:06d}",
         "object": kind,
