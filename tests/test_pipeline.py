@@ -227,10 +227,13 @@ async def test_plain_text_cannot_be_unsaid_so_a_break_raises_with_what_came() ->
     bench = Bench([TextDelta("half"), cut], "never asked")
     pieces = []
 
-    with pytest.raises(errors.StreamBrokenError) as caught:
+    async def read() -> None:
         async with bench.manager.stream("a", "hi") as stream:
             async for piece in stream.text:
                 pieces.append(piece)  # noqa: PERF401 - what came before the break counts
+
+    with pytest.raises(errors.StreamBrokenError) as caught:
+        await read()
 
     assert pieces == ["half"]
     assert caught.value.partial_text == "half"
@@ -315,7 +318,7 @@ async def test_a_cancelled_call_is_not_retried_and_closes_its_connection() -> No
         environ={},
     )
     call = asyncio.create_task(manager.generate("a", "hi"))
-    while not bench.script.attempts:
+    while not bench.script.attempts:  # noqa: ASYNC110 - a list tells nobody
         await asyncio.sleep(0)
 
     call.cancel()
@@ -340,10 +343,13 @@ async def test_leaving_a_stream_early_closes_it_and_asks_nobody_else() -> None:
 async def test_an_error_of_the_callers_own_is_no_reason_to_ask_another() -> None:
     bench = Bench(said("one", "two"))
 
-    with pytest.raises(ZeroDivisionError):
+    async def read() -> None:
         async with bench.manager.stream("a", "hi") as stream:
             async for _ in stream:
                 raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await read()
 
     assert bench.asked == ["first"]
     assert bench.script.closed == 1
@@ -405,9 +411,9 @@ def test_any_script_ends_in_one_answer_or_one_error_of_ours(
                 return (await bench.manager.generate("a", "hi")).attempts
             async with bench.manager.stream("a", "hi") as stream:
                 _ = [event async for event in stream]
-            return stream.response.attempts
         except errors.ModelManagerError as error:
             return getattr(error, "attempts", ())
+        return stream.response.attempts
 
     attempts = asyncio.run(call())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -282,8 +283,10 @@ class ModelManager:
         return await self._runtime.health()
 
     async def aclose(self) -> None:
-        """Close the running loop's connections; a later call opens new ones."""
+        """Close what the running loop and `sync` opened; a later call opens anew."""
         await self._runtime.aclose()
+        if self._sync is not None:
+            await asyncio.to_thread(self._sync.close)
 
     async def __aenter__(self) -> Self:
         """Enter; connections open when they are needed."""

@@ -182,22 +182,16 @@ class Walk:
 
     async def _opened(self, attempt: Attempt, stack: AsyncExitStack) -> Answer:
         """Send, and wait for the first piece: all of it within one limit."""
-        line, limit = self._line, attempt.timeouts.first_token
+        line = self._line
         try:
-            async with line.clock.timeout(limit):
+            async with line.clock.timeout(attempt.timeouts.first_token):
                 reply = await stack.enter_async_context(line.open(attempt))
                 answer = Answer(attempt, reply, line.clock, ends_at=self._deadline.at)
                 await answer.peek()
                 return answer
         except TimeoutError:
             pass
-        candidate = attempt.candidate
-        raise ProviderTimeoutError(
-            f"{candidate.label} sent nothing for {limit:.1f} s.",
-            provider=candidate.endpoint,
-            model=candidate.model,
-            remedy="Raise 'timeouts' in the configuration if the model is just slow.",
-        )
+        raise _silent(attempt)
 
     def _next_attempt(self, candidate: Candidate) -> Attempt:
         remaining = self._deadline.remaining
@@ -271,6 +265,16 @@ class Walk:
             return all_failed(self.route, self.records)
         error.attempts = tuple(self.records)
         return error
+
+
+def _silent(attempt: Attempt) -> ProviderTimeoutError:
+    candidate = attempt.candidate
+    return ProviderTimeoutError(
+        f"{candidate.label} sent nothing for {attempt.timeouts.first_token:.1f} s.",
+        provider=candidate.endpoint,
+        model=candidate.model,
+        remedy="Raise 'timeouts' in the configuration if the model is just slow.",
+    )
 
 
 def _request_id(answer: Answer | None, failure: ProviderError | None) -> str | None:

@@ -71,8 +71,7 @@ class SyncManager:
         return self.manager.for_agent(agent).sync
 
     def close(self) -> None:
-        """Close connections and background loop; a later call starts anew."""
-        self.portal.call(self.manager.aclose)
+        """Stop the background loop, which closes what it opened; a call starts anew."""
         self.portal.close()
 
     def __enter__(self) -> Self:
