@@ -162,8 +162,8 @@ def _summary(turns: Sequence[Turn]) -> str:
     agents = len({turn.agent for turn in turns})
     return (
         f"{agents} agents, {len(turns)} calls, all simulated: {local} answered by the"
-        f" local server, {len(answers) - local} by the cloud ({after} of them because the"
-        f" local server was gone), {kept} refused rather than sent away."
+        f" local server, {len(answers) - local} by the cloud ({after} of them because"
+        f" the local server was gone), {kept} refused rather than sent away."
         f" The tokens would cost {total}."
     )
 

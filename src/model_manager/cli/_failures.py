@@ -68,10 +68,13 @@ def tell(error: BaseException, *, verbose: bool) -> int:
     usage = _usage_of(error)
     if usage is not None and not usage[0].strip():
         return code  # A group without a command: its help was printed instead.
-    *whats, remedy = list(_lines(error, code))
+    what, *others = _lines(error, code)
+    remedy = others.pop()
+    if len(getattr(error, "attempts", ())) > 1 and not verbose:
+        remedy = f"{remedy} {_DETAILS}"
     screen = console(stderr=True)
-    screen.print(Text("Error: ", style="bold red") + Text(whats[0]), soft_wrap=True)
-    for line in whats[1:]:
+    screen.print(Text("Error: ", style="bold red") + Text(what), soft_wrap=True)
+    for line in others:
         screen.print(Text(f"  - {line}"), soft_wrap=True)
     screen.print(Text("Try: ", style="bold") + Text(remedy), soft_wrap=True)
     if verbose:
@@ -118,17 +121,13 @@ def _lines(error: BaseException, code: int) -> Iterator[str]:
         yield "run again with 'model-manager --verbose' to see where it came from."
         return
     first, _, listed = str(error if what is None else what).strip().partition("\n")
-    problems = getattr(error, "problems", ())
+    problems = list(getattr(error, "problems", ()))
+    if listed and len(problems) == 1:
+        first, listed = f"{first.rstrip('.')}: {problems[0]}", ""
     yield _one_line(first if problems else f"{first} {listed}")
     if listed:
         yield from (_one_line(str(problem)) for problem in problems)
-    yield _remedy(error)
-
-
-def _remedy(error: BaseException) -> str:
-    remedy = _one_line(getattr(error, "remedy", "")) or "see docs/errors.md."
-    attempts = getattr(error, "attempts", ())
-    return f"{remedy} {_DETAILS}" if len(attempts) > 1 else remedy
+    yield _one_line(getattr(error, "remedy", "")) or "see docs/errors.md."
 
 
 def _more(error: BaseException, code: int) -> Iterator[str]:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
 from typing_extensions import override
 
 from model_manager.cli._screen import note
-from model_manager.config import Config, load_config
+from model_manager.config import Config, find_file, load_config
+from model_manager.errors import ConfigError
 
 T = TypeVar("T")
 _LIBRARY = "model_manager"
+_NO_FILE = (
+    "give --config PATH or set MODEL_MANAGER_CONFIG; 'model-manager demo' needs none."
+)
 
 
 class Notes(logging.Handler):
@@ -82,7 +88,17 @@ class Session:
     def load_quietly(self, source: str | Mapping[str, object] | None) -> Config:
         """Load a configuration whose notices the command shows by itself."""
         with self.notes.held():
-            return load_config(source)
+            return load_config(_place() if source is None else source)
+
+
+def _place() -> Path:
+    """Return where the configuration is, or say it in the command line's own words."""
+    what = ""
+    try:
+        return find_file(os.environ)
+    except ConfigError as error:
+        what = error.what
+    raise ConfigError(what, remedy=_NO_FILE)
 
 
 def session_of(context: typer.Context) -> Session:
