@@ -47,7 +47,7 @@ class ConnectionContract:
         server.script(fault)
         asking = asyncio.create_task(ask(provider_case, streaming=streaming))
         # Requests without a model are a provider's own questions before it sends.
-        while not any(request.model for request in server.requests):
+        while not any(r.model for r in server.requests):  # noqa: ASYNC110 - on a thread
             await asyncio.sleep(0.001)
         asking.cancel()
 
