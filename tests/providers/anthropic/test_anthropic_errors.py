@@ -48,6 +48,11 @@ _ROWS: list[tuple[int, object, type[ProviderError]]] = [
     ),
     (
         400,
+        _error("invalid_request_error", message="model 'tiny' not found"),
+        ModelNotFoundError,
+    ),
+    (
+        400,
         _error("invalid_request_error", "enforced_spend_limit_reached"),
         QuotaExhaustedError,
     ),

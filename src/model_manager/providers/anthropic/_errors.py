@@ -1,7 +1,7 @@
 """What Anthropic and the servers that speak its protocol mean by their errors.
 
 Decided by `error.details.error_code`, `error.type` and status. The last resort is a
-short table of phrases for the one failure that has no code of its own.
+short table of phrases for the failures that have no code of their own.
 """
 
 from __future__ import annotations
@@ -77,10 +77,16 @@ _STREAM_TYPES: Final[Mapping[str, type[ProviderError]]] = MappingProxyType(
     }
 )
 
-# A prompt beyond the window is a plain `invalid_request_error` with no code, so that
-# only its words tell it from a malformed request. State: 2026-11.
-_PHRASES: Final = re.compile(
-    r"\Aprompt is too long\b|\Ainput length and `max_tokens` exceed context limit\b"
+# Plain `invalid_request_error`s with no code, so that only their words tell them from a
+# malformed request: a prompt beyond Anthropic's window; a model that the router of
+# llama.cpp (build 11669) does not have. State: 2026-11.
+_PHRASES: Final[tuple[tuple[re.Pattern[str], type[ProviderError]], ...]] = (
+    (re.compile(r"\Aprompt is too long\b"), ContextWindowError),
+    (
+        re.compile(r"\Ainput length and `max_tokens` exceed context limit\b"),
+        ContextWindowError,
+    ),
+    (re.compile(r"\Amodel '[^']*' not found\Z"), ModelNotFoundError),
 )
 _BAD_REQUEST: Final = 400
 
@@ -105,7 +111,7 @@ def classify(status: int | None, body: object) -> Verdict:
     if kind is None and status is None:
         kind = _look_up(_STREAM_TYPES, error.get("type")) or ServerError
     if status in {_BAD_REQUEST, None} and kind in {None, BadRequestError}:
-        kind = ContextWindowError if _is_too_long(error) else kind
+        kind = _by_words(error) or kind
     if kind is None:
         kind = kind_of_status(status)
     return Verdict(kind=kind, status=status or status_of_kind(kind), code=name)
@@ -117,6 +123,10 @@ def _look_up(
     return table.get(name) if isinstance(name, str) else None
 
 
-def _is_too_long(error: Mapping[str, object]) -> bool:
+def _by_words(error: Mapping[str, object]) -> type[ProviderError] | None:
     message = error.get("message")
-    return isinstance(message, str) and _PHRASES.search(message) is not None
+    if isinstance(message, str):
+        for pattern, kind in _PHRASES:
+            if pattern.search(message):
+                return kind
+    return None
