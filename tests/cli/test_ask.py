@@ -136,6 +136,19 @@ def test_an_answer_that_breaks_off_begins_again_and_says_so(
     assert f"{len(partial)} characters" in restart
 
 
+def test_half_an_answer_ends_its_line_before_the_error(
+    cli: Any, two: str, ollama_server: OllamaServer, openai_server: OpenAIServer
+) -> None:
+    ollama_server.always(CutStream(after=2))
+    openai_server.always(CutStream(after=2))
+
+    done = cli("-c", two, "ask", "writer", "Hello", "--stream")
+
+    assert done.code == 5
+    assert done.out.endswith("\n")
+    assert done.err.splitlines()[-1].startswith("Try: ")
+
+
 def test_local_only_never_leaves_the_machine(cli: Any, config: str) -> None:
     done = cli("-c", config, "ask", "keeper", "Hello", "--local-only")
 

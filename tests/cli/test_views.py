@@ -219,7 +219,7 @@ def test_help_has_examples(cli: Any, command: tuple[str, ...]) -> None:
 def test_help_documents_the_exit_codes(cli: Any) -> None:
     words = cli("--help").out
 
-    for code in (0, 1, 2, 3, 4, 5, 6, 130):
+    for code in (0, 1, 2, 3, 4, 5, 6, 130, 141):
         assert f"  {code}  " in words
 
 

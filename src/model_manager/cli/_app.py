@@ -33,7 +33,7 @@ class CommandLine(TyperGroup):
     """Ends every command with an exit code, and no mistake with a traceback."""
 
     @override
-    def main(self, *args: Any, standalone_mode: bool = True, **options: Any) -> Any:
+    def main(self, *args: Any, **options: Any) -> Any:
         """Run, and exit unless the caller wants the code."""
         exits = options.get("standalone_mode", True)
         options["standalone_mode"] = False

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from model_manager import ModelManager
+from model_manager import ModelManager, Stream
 from model_manager.cli._options import (
     Agent,
     AsJson,
@@ -89,9 +89,7 @@ def ask(
     config: ConfigPath = None,
 ) -> None:
     """Ask an agent, and print its answer."""
-    if stream and as_json:
-        message = "'--stream' and '--json' exclude each other: JSON is printed whole."
-        raise typer.BadParameter(message)
+    _require_one_form(stream=stream, as_json=as_json)
     loaded = session_of(context).load(config)
     question = Question(
         agent=agent,
@@ -107,6 +105,12 @@ def ask(
         if stream
         else _whole(loaded, question, as_json=as_json)
     )
+
+
+def _require_one_form(*, stream: bool, as_json: bool) -> None:
+    if stream and as_json:
+        message = "'--stream' and '--json' exclude each other: JSON is printed whole."
+        raise typer.BadParameter(message)
 
 
 def prompt_text(prompt: str | None, file: Path | None) -> str:
@@ -152,7 +156,7 @@ async def _whole(config: Config, question: Question, *, as_json: bool) -> None:
     if as_json:
         write_json(response.to_dict())
     else:
-        write(_ended(response.text))
+        write(response.text + _line_end(response.text))
         _tell_provenance(response)
 
 
@@ -169,21 +173,28 @@ async def _streamed(config: Config, question: Question) -> None:
             model=question.model,
         ) as stream,
     ):
-        last = ""
-        async for event in stream:
-            if isinstance(event, TextDelta):
-                write(event.text)
-                last = event.text or last
-            elif isinstance(event, StreamReset):
-                write("" if last.endswith("\n") else "\n")
-                last = ""
-                _tell_reset(event)
-        write("" if last.endswith("\n") else "\n")
+        await _print_events(stream)
         _tell_provenance(stream.response)
 
 
-def _ended(text: str) -> str:
-    return text if text.endswith("\n") else f"{text}\n"
+async def _print_events(stream: Stream) -> None:
+    last = ""
+    try:
+        async for event in stream:
+            if isinstance(event, TextDelta):
+                last = event.text or last
+                write(event.text)
+            elif isinstance(event, StreamReset):
+                write(_line_end(last))
+                last = ""
+                _tell_reset(event)
+    finally:
+        # Also before an error, which would else stand behind half an answer.
+        write(_line_end(last))
+
+
+def _line_end(last: str) -> str:
+    return "" if not last or last.endswith("\n") else "\n"
 
 
 def _tell_reset(event: StreamReset) -> None:

@@ -39,7 +39,11 @@ Place = Annotated[
         show_default=False,
     ),
 ]
-_COLUMNS = ("endpoint", "kind", "where", "address", "models", "key")
+_COLUMNS = (
+    *map(Column, ("endpoint", "kind", "where", "address")),
+    Column("models", "right"),
+    Column("key"),
+)
 
 
 def check(context: typer.Context, path: Place = None) -> None:
@@ -79,7 +83,7 @@ def _print(config: Config) -> None:
     say("Endpoints", style="bold")
     _, missing = read_keys(config)
     rows = tuple(_row(endpoint, missing) for endpoint in config.endpoints.values())
-    show(Listing(columns=tuple(map(Column, _COLUMNS)), rows=rows, card=_card))
+    show(Listing(columns=_COLUMNS, rows=rows, card=_card))
     say()
     say("Agents", style="bold")
     print_agents(agent_facts(config))

@@ -42,6 +42,7 @@ EXIT_CODES: Mapping[int, str] = MappingProxyType(
         5: "everybody who may answer failed, time was up, or the answer broke off",
         6: "the call itself is wrong: unknown agent or model, refused request",
         130: "interrupted",
+        141: "the reader of the output went away",
     }
 )
 """What scripts can rely on."""
@@ -73,10 +74,10 @@ def tell(error: BaseException, *, verbose: bool) -> int:
     if len(getattr(error, "attempts", ())) > 1 and not verbose:
         remedy = f"{remedy} {_DETAILS}"
     screen = console(stderr=True)
-    screen.print(Text("Error: ", style="bold red") + Text(what), soft_wrap=True)
+    screen.print(Text.assemble(("Error: ", "bold red"), what), soft_wrap=True)
     for line in others:
         screen.print(Text(f"  - {line}"), soft_wrap=True)
-    screen.print(Text("Try: ", style="bold") + Text(remedy), soft_wrap=True)
+    screen.print(Text.assemble(("Try: ", "bold"), remedy), soft_wrap=True)
     if verbose:
         for line in _more(error, code):
             screen.print(Text(line, style="dim"), soft_wrap=True)

@@ -23,6 +23,8 @@ from typing_extensions import override
 _PIPED_WIDTH = 160
 """Columns where there is no terminal and `COLUMNS` is not set: files can be wide."""
 _GAP = 2
+_LAST_COLUMN = 16
+"""Columns in which a sentence can still be read."""
 # A terminal obeys control characters; an answer must not be able to command it.
 _CONTROLS = {
     **dict.fromkeys((*range(32), *range(127, 160)), "\ufffd"),
@@ -104,11 +106,13 @@ class Listing:
     @property
     def width(self) -> int:
         """Columns that the table needs, if no cell is wrapped."""
-        names = [column.name for column in self.columns]
-        widths = [
-            max(map(cell_len, cells)) for cells in zip(names, *self.rows, strict=True)
-        ]
-        return sum(widths) + _GAP * (len(widths) - 1)
+        return _width_of(self.rows, self.columns)
+
+
+def _width_of(rows: Sequence[Row], columns: Sequence[Column]) -> int:
+    names = [column.name for column in columns]
+    widths = [max(map(cell_len, cells)) for cells in zip(names, *rows, strict=True)]
+    return sum(widths) + _GAP * (len(widths) - 1)
 
 
 def show(listing: Listing) -> None:
@@ -131,7 +135,10 @@ def table(*columns: Column, rows: Sequence[Row]) -> None:
     """Print a table to stdout whose last column may be wrapped."""
     screen = console()
     grid = _grid(columns)
+    fixed = _width_of([row[:-1] for row in rows], columns[:-1]) + _GAP
     for column in grid.columns[:-1]:
+        # Names stay whole as long as that leaves room for the last column.
+        column.no_wrap = fixed + _LAST_COLUMN <= screen.width
         column.overflow = "fold"
     for row in rows:
         grid.add_row(*map(Text, row))
