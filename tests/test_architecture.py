@@ -21,10 +21,9 @@ BRANCHES = (
     ast.AsyncFor,
     ast.While,
     ast.ExceptHandler,
-    ast.comprehension,
     ast.match_case,
 )
-REASONS = (("# noqa", " - "), ("# type: ignore", "  # "))
+REASONS = (("# noqa", " - "), ("# type: ignore", "] "))
 """A suppression, and what stands between it and its reason."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

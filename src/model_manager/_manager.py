@@ -213,14 +213,8 @@ class ModelManager:
     ) -> Embeddings:
         """Turn texts into vectors, with one model: others' vectors do not compare.
 
-        Args:
-            agent: The agent's id in the configuration.
-            inputs: One text or several; the vectors keep their order.
-            task: As in `generate`.
-            timeout: Seconds for the whole call.
-            privacy: As in `generate`.
-            model: An embedding model, instead of the agent's.
-            metadata: As in `generate`.
+        `inputs` is one text or several, and the vectors keep their order; `model` is
+        an embedding model instead of the agent's. The rest is as in `generate`.
         """
         request = embed_request(
             agent,

@@ -293,7 +293,9 @@ def test_every_plan_keeps_its_promises(  # noqa: PLR0917 - one argument a dimens
     installed: set[str] | None,
 ) -> None:
     """No duplicates, every refusal has a reason, nothing widens local-only."""
-    loaded = config(agent, fallback_strategies={"t": strategy})
+    # Naming both vendors in the file makes them known to a call's `model=`.
+    both = {"primary": "claude-opus-5-5", "fallback": "gpt-6-luna"}
+    loaded = config(agent, fallback_strategies={"t": strategy}, defaults=both)
     models_there = {n: InstalledModel(name=n) for n in installed or ()}
     facts = Facts(
         missing_keys=dict.fromkeys(missing, "A_KEY"),
