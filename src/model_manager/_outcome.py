@@ -162,9 +162,11 @@ def broken(
     route: Route, records: Sequence[AttemptRecord], lost: Answer
 ) -> StreamBrokenError:
     """Return the error for a stream that broke and may not be begun anew."""
+    cause = records[-1].error
+    why = f": {cause.what}" if cause is not None else "."
     error = StreamBrokenError(
-        f"{lost.attempt.candidate.label} broke off its answer after "
-        f"{len(lost.text)} characters.",
+        f"{lost.attempt.candidate.label}'s answer was lost after "
+        f"{len(lost.text)} characters{why}",
         attempts=records,
         route=route,
         remedy="Ask again, or read the stream's events: they can begin anew with "
