@@ -110,7 +110,7 @@ def test_json_text_instead_of_a_path_is_refused_without_showing_it(
 def test_optional_sections_have_defaults(r1: Data) -> None:
     del r1["performance_thresholds"], r1["gpu_settings"]
     config = load_config(r1)
-    assert (config.timeouts.total, config.timeouts.answer) == (120, 60)
+    assert (config.timeouts.total, config.timeouts.answer) == (300, 60)
     assert config.retry.attempts_per_call == 5
     assert config.privacy.default == "any"
     assert config.defaults is None

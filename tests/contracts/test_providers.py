@@ -96,7 +96,6 @@ class TestOllama(ProviderContract):
                 abilities=abilities,
                 reports_cache=False,
                 names_requests=False,
-                asks_to_wait=False,
                 refuses=False,
             ):
                 yield case

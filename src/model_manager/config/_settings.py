@@ -51,8 +51,11 @@ class Timeouts(Section):
     """How long things may take, in seconds."""
 
     total: Seconds = Field(
-        default=120.0,
-        description="A whole call: every attempt, wait and fallback included.",
+        default=300.0,
+        description=(
+            "A whole call: every attempt, wait and fallback included. A stream that is"
+            " still running then is cut, so leave local models time to write."
+        ),
     )
     connect: Seconds = Field(default=5.0, description="Until a connection stands.")
     first_token: Seconds = Field(

@@ -66,6 +66,7 @@ def test_a_plain_question_sends_no_more_than_is_needed() -> None:
             {"role": "user", "content": "Hello"},
         ],
         "stream": True,
+        "truncate": False,
     }
 
 

@@ -28,7 +28,9 @@ def chat_body(attempt: Attempt, failures: Failures) -> bytes:
     """Return the body of `/api/chat`, always streamed.
 
     Only a stream shows stalls, breaks and the text so far, so whole answers are
-    streamed on the wire as well. `think` is sent only when the model's options in the
+    streamed on the wire as well. Ollama drops the oldest turns of a conversation that
+    is too long, silently; that is switched off, so that it becomes an error and a model
+    with a larger window is asked. `think` is sent only when the model's options in the
     configuration hold it: a model that cannot think refuses it.
 
     Raises:
@@ -50,6 +52,7 @@ def chat_body(attempt: Attempt, failures: Failures) -> bytes:
             for turn in _turns(message, names, failures)
         ],
         "stream": True,
+        "truncate": False,
     }
     if request.tools:
         body["tools"] = [_tool(tool) for tool in request.tools]

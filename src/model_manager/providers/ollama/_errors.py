@@ -72,6 +72,7 @@ _STATUSES: Final[Mapping[int, _Kind]] = MappingProxyType(
         499: ServerError,
         501: UnsupportedFeatureError,
         503: OverloadedError,
+        529: OverloadedError,
     }
 )
 

@@ -16,6 +16,7 @@ from model_manager.errors import (
     ProviderTimeoutError,
     StreamInterruptedError,
 )
+from model_manager.providers._headers import retry_after
 from model_manager.providers.ollama import _decode, _encode
 from model_manager.providers.ollama._errors import Failures
 from model_manager.providers.ollama._inventory import Inventory
@@ -163,6 +164,8 @@ class OllamaProvider:
                 failure = failures.of_response(
                     response.status_code, await _beginning(response)
                 )
+                # Ollama names no wait itself; a proxy in front of it may.
+                failure.retry_after = retry_after(response.headers)
                 if isinstance(failure, ModelNotFoundError):
                     self._inventory.forget()
                 raise failure
