@@ -15,6 +15,10 @@ from model_manager.cli._app import app
 from model_manager.testing import OllamaServer
 
 Settings = dict[str, Any]
+_FROM_OUTSIDE = (
+    *("MODEL_MANAGER_CONFIG", "ANTHROPIC_API_KEY", "OPENAI_API_KEY"),
+    *("FORCE_COLOR", "NO_COLOR", "COLUMNS"),
+)
 
 
 class Outcome:
@@ -103,6 +107,6 @@ def written(folder: Path, settings: Settings) -> str:
 
 @pytest.fixture(autouse=True)
 def _no_configuration_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("MODEL_MANAGER_CONFIG", "ANTHROPIC_API_KEY", "OPENAI_API_KEY"):
+    for name in _FROM_OUTSIDE:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
