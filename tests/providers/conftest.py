@@ -56,7 +56,7 @@ class RealClock:
 class Body(httpx2.AsyncByteStream):
     """A streamed body in given pieces, that may break, or never end."""
 
-    def __init__(  # noqa: D107 - the class says it
+    def __init__(
         self,
         pieces: Iterable[bytes],
         *,
@@ -85,7 +85,7 @@ class Body(httpx2.AsyncByteStream):
 class Wire:
     """Answers in the provider's stead and keeps what was sent."""
 
-    def __init__(self) -> None:  # noqa: D107 - the class says it
+    def __init__(self) -> None:
         self.requests: list[httpx2.Request] = []
         self.answer: Callable[[httpx2.Request], httpx2.Response] = self._nothing
         self.pool = HttpPool(transport=lambda: httpx2.MockTransport(self._handle))
