@@ -104,6 +104,8 @@ async def test_an_answer_says_what_it_cost_and_why_it_came_from_there(
     assert response.timings.total > 0
     assert response.timings.first_token is None, "a whole answer has no first token"
     assert response.route.candidates[0].role == "primary"
+    assert response.attempts[0].rate_limit is not None
+    assert response.attempts[0].rate_limit.requests_remaining is not None
     assert response.request_id
 
 

@@ -50,6 +50,7 @@ class Answer:
         """Wrap an open reply, to be read by `ends_at` on the clock; reads nothing."""
         self.attempt = attempt
         self.request_id = reply.request_id
+        self.rate_limit = reply.rate_limit
         self.whole = reply.whole
         self.finish: Finish | None = None
         self.parsed: object = None

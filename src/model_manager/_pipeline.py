@@ -173,6 +173,7 @@ class Walk:
                 error=failure,
                 waited=self._waited,
                 request_id=_request_id(answer, failure),
+                rate_limit=answer.rate_limit if answer is not None else None,
                 usage=answer.usage() if answer is not None else None,
             )
             finish = answer.finish if answer is not None else None

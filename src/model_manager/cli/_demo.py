@@ -39,6 +39,7 @@ _INTRODUCTION = (
 )
 _OLLAMA = ("127.0.0.1", 11434)
 _PROBE_SECONDS = 0.5
+_SECOND_LINE = "\n  "
 
 
 def demo(context: typer.Context, *, as_json: AsJson = False) -> None:
@@ -97,10 +98,9 @@ def _ignore(_: str) -> None:
 
 def _print(turns: Sequence[Turn]) -> None:
     columns = (
-        Column("agent"),
-        Column("route"),
+        Column(f"agent{_SECOND_LINE}route"),
         Column("answered by"),
-        Column("tokens in + out", justify="right"),
+        Column("tokens\nin + out", justify="right"),
         Column("cost", justify="right"),
         Column("seconds", justify="right"),
     )
@@ -119,24 +119,18 @@ def _print(turns: Sequence[Turn]) -> None:
 
 
 def _row(turn: Turn) -> Row:
-    seconds = f"{turn.seconds:.2f}"
-    route = ", ".join(dict.fromkeys(c.endpoint for c in turn.route.candidates))
     response = turn.response
+    route = ", ".join(dict.fromkeys(c.endpoint for c in turn.route.candidates))
+    agent = turn.agent + _SECOND_LINE + route
+    seconds = f"{turn.seconds:.2f}"
     if response is None:
-        return (turn.agent, route, _why_nobody(turn), "-", "-", seconds)
-    failed = failed_before(response)
+        return (agent, _why_nobody(turn), "-", "-", seconds)
     who = f"{response.provider}/{response.model}"
+    failed = failed_before(response)
     if failed:
         endpoints = dict.fromkeys(label.partition("/")[0] for label in failed)
-        who += f" (after {', '.join(endpoints)} failed)"
-    return (
-        turn.agent,
-        route,
-        who,
-        tokens_of(response),
-        cost_of(response.cost),
-        seconds,
-    )
+        who += f"{_SECOND_LINE}after {', '.join(endpoints)} failed"
+    return (agent, who, tokens_of(response), cost_of(response.cost), seconds)
 
 
 def _why_nobody(turn: Turn) -> str:
@@ -146,9 +140,10 @@ def _why_nobody(turn: Turn) -> str:
 
 
 def _card(row: Row) -> list[str]:
-    agent, route, who, tokens, cost, seconds = row
+    agent, who, tokens, cost, seconds = row
+    name, _, route = agent.partition(_SECOND_LINE)
     figures = f"{tokens} tokens, {cost}, {seconds} s"
-    return [agent, who, f"{figures}; route: {route}"]
+    return [name, who.replace(_SECOND_LINE, ", "), f"{figures}; route: {route}"]
 
 
 def _summary(turns: Sequence[Turn]) -> str:

@@ -111,7 +111,10 @@ class Listing:
 
 def _width_of(rows: Sequence[Row], columns: Sequence[Column]) -> int:
     names = [column.name for column in columns]
-    widths = [max(map(cell_len, cells)) for cells in zip(names, *rows, strict=True)]
+    widths = [
+        max(cell_len(line) for cell in cells for line in cell.splitlines() or [""])
+        for cells in zip(names, *rows, strict=True)
+    ]
     return sum(widths) + _GAP * (len(widths) - 1)
 
 

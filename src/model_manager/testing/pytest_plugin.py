@@ -11,12 +11,13 @@ model_manager_forbid_network = true
 or run `pytest --forbid-network`. A test marked `real_network` may leave the machine.
 
 Fixtures: `openai_server`, `anthropic_server`, `ollama_server` (each started on its own
-thread and ended with the test) and `fake_clock`.
+thread and ended with the test) and `fake_clock`. Override `ollama_models` to say what
+the Ollama server has installed: a manager asks for none that is not there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "anthropic_server",
     "fake_clock",
+    "ollama_models",
     "ollama_server",
     "openai_server",
 ]
@@ -114,11 +116,17 @@ def anthropic_server() -> Iterator[AnthropicServer]:
 
 
 @pytest.fixture
-def ollama_server() -> Iterator[OllamaServer]:
+def ollama_models() -> Sequence[str] | None:
+    """Say what `ollama_server` has installed: any name, of which it lists none."""
+    return None
+
+
+@pytest.fixture
+def ollama_server(ollama_models: Sequence[str] | None) -> Iterator[OllamaServer]:
     """Serve Ollama's protocol on loopback for one test."""
     from model_manager.testing import OllamaServer  # noqa: PLC0415 - loads at first use
 
-    with OllamaServer() as server:
+    with OllamaServer(models=ollama_models) as server:
         yield server
 
 

@@ -17,7 +17,6 @@ from model_manager.types._ports import (
     AttemptTimeouts,
     Clock,
     Provider,
-    RateLimit,
     Reply,
 )
 from model_manager.types._request import (
@@ -56,7 +55,7 @@ from model_manager.types._stream import (
     ToolCallDelta,
     Vectors,
 )
-from model_manager.types._usage import Usage
+from model_manager.types._usage import RateLimit, Usage
 
 __all__ = [
     "Attempt",

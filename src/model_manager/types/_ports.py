@@ -11,6 +11,7 @@ from model_manager.types._health import EndpointHealth
 from model_manager.types._request import Request
 from model_manager.types._route import Candidate
 from model_manager.types._stream import Chunk
+from model_manager.types._usage import RateLimit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,18 +38,6 @@ class Attempt:
     candidate: Candidate
     number: int = 1
     timeouts: AttemptTimeouts = field(default_factory=AttemptTimeouts)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RateLimit:
-    """What the provider's headers say is left; `None` where they are silent."""
-
-    requests_remaining: int | None = None
-    requests_reset: float | None = None
-    """Seconds from now."""
-    tokens_remaining: int | None = None
-    tokens_reset: float | None = None
-    """Seconds from now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing_extensions import TypeVar
 from model_manager.types._messages import Message, Thinking, ToolCall
 from model_manager.types._route import Candidate, Route
 from model_manager.types._stream import FinishReason
-from model_manager.types._usage import Usage
+from model_manager.types._usage import RateLimit, Usage
 
 if TYPE_CHECKING:
     from model_manager.errors import ModelManagerError
@@ -52,6 +52,8 @@ class AttemptRecord:
     """Seconds slept before this attempt."""
     request_id: str | None = None
     """The provider's id of the request."""
+    rate_limit: RateLimit | None = None
+    """What the provider's headers say is left; `None` where they are silent."""
     usage: Usage | None = None
     cost: Decimal | None = None
     """USD; `None` when unknown."""

@@ -1,4 +1,4 @@
-"""How much was used: tokens in disjoint buckets."""
+"""How much was used, in disjoint buckets, and how much the provider says is left."""
 
 from __future__ import annotations
 
@@ -40,3 +40,15 @@ class Usage:
             return None
         cached = (self.cache_read_tokens or 0) + (self.cache_write_tokens or 0)
         return self.input_tokens + cached
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit:
+    """What the provider's headers say is left; `None` where they are silent."""
+
+    requests_remaining: int | None = None
+    requests_reset: float | None = None
+    """Seconds from now."""
+    tokens_remaining: int | None = None
+    tokens_reset: float | None = None
+    """Seconds from now."""
