@@ -34,6 +34,8 @@ _PORTS = {
     "auth": 28407,
     "wide": 28408,
 }
+_HOW = (' (eval "$(.ci/real-servers start)")', " (llama-server --models-dir)")
+"""How to start one; the router is a mode of llama.cpp's own program only."""
 _PATIENCE = 20.0
 """Seconds until a server that should become idle counts as busy for ever."""
 
@@ -52,7 +54,8 @@ def port() -> Port:
         if not _answers(number):
             pytest.skip(
                 f"no llama.cpp server on 127.0.0.1:{number}; start one that plays "
-                f"{kind!r} there, or set MM_LLAMA_{kind.upper()} to its port"
+                f"{kind!r}{_HOW[kind == 'router']}, or set MM_LLAMA_{kind.upper()} "
+                "to its port"
             )
         return number
 
