@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from model_manager import ModelManager
 from model_manager.testing import AnthropicServer, OllamaServer, OpenAIServer
 from model_manager.testing._network import NetworkGuard, RealNetworkError, is_loopback
 
@@ -194,3 +195,24 @@ def test_the_contract_tells_good_providers_from_bad_ones(
 
     assert done.returncode == code, done.stdout
     assert " skipped" in done.stdout
+
+
+class TestModelsOfTheFixture:
+    @pytest.fixture
+    def ollama_models(self) -> list[str]:
+        return ["qwen2.5-coder:1.5b"]
+
+    async def test_a_manager_finds_them_installed(
+        self, ollama_server: OllamaServer
+    ) -> None:
+        models: dict[str, object] = {"qwen2.5-coder:1.5b": {}}
+        ollama = {"base_url": ollama_server.base_url, "models": models}
+        config = {
+            "version": "1.1.0",
+            "agent_models": {"agent": {"local": "qwen2.5-coder:1.5b"}},
+            "model_providers": {"ollama": ollama},
+        }
+        async with ModelManager(config) as manager:
+            response = await manager.generate("agent", "Bonjour")
+
+        assert response.model == "qwen2.5-coder:1.5b"
