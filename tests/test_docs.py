@@ -6,8 +6,10 @@ import ast
 import asyncio
 import builtins
 import inspect
+import itertools
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,8 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 
 import model_manager.errors
+from model_manager.cli._app import app
+from model_manager.cli._failures import EXIT_CODES
 from model_manager.resilience import verdict_on
 
 ROOT = Path(__file__).parents[1]
@@ -180,3 +185,36 @@ def test_the_table_of_decisions_is_the_one_in_force() -> None:
             expected[name] = words
 
     assert told == expected
+
+
+def commands_in(page: Path) -> Iterator[list[str]]:
+    for block in blocks_of(page):
+        for line in block.code.splitlines() if block.language == "bash" else ():
+            for part in re.split(r"\|\||&&|\|", line):
+                words = shlex.split(part, comments=True)
+                if words and words[0].endswith("model-manager"):
+                    yield list(itertools.takewhile(lambda word: word != ">", words))[1:]
+
+
+@pytest.mark.parametrize("page", pages_with("bash"), ids=name_of)
+def test_commands_in_a_page_exist_with_their_options(page: Path) -> None:
+    for words in commands_in(page):
+        command: Any = typer.main.get_command(app)
+        for word in words:
+            command = getattr(command, "commands", {}).get(word, command)
+        known = {name for option in command.params for name in option.opts}
+        used = {word for word in words if re.match(r"--?\w", word)}
+
+        assert not hasattr(command, "commands"), f"{words}: not a command"
+        assert used <= known, f"{words}: {used - known}"
+
+
+def test_the_page_on_the_command_line_is_complete() -> None:
+    text = (DOCS / "cli.md").read_text(encoding="utf-8")
+    codes = re.findall(r"^\| (\d+) \| (.*?) \|$", text, re.MULTILINE)
+    group: Any = typer.main.get_command(app)
+    for name, command in group.commands.items():
+        for inner in getattr(command, "commands", {"": None}):
+            assert f"`model-manager {name} {inner}".rstrip() in text
+
+    assert {int(code): words for code, words in codes} == dict(EXIT_CODES)
