@@ -272,9 +272,9 @@ class ModelManager:
         self.config.agent(agent)
         return AgentHandle(self, agent)
 
-    async def health(self) -> Health:
-        """Ask every endpoint how it is; costs nothing and never raises."""
-        return await self._runtime.health()
+    async def health(self, *, local_only: bool = False) -> Health:
+        """Ask every endpoint, or the local ones, how they are; free, never raises."""
+        return await self._runtime.health(local_only=local_only)
 
     async def aclose(self) -> None:
         """Close what the running loop and `sync` opened; a later call opens anew."""

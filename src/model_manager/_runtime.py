@@ -106,9 +106,9 @@ class Runtime:
             unchecked=frozenset(self._local - installed.keys() - self._mute),
         )
 
-    async def health(self) -> Health:
-        """Ask every endpoint how it is, all at once."""
-        names = list(self.config.endpoints)
+    async def health(self, *, local_only: bool) -> Health:
+        """Ask every endpoint, or the local ones, how they are, all at once."""
+        names = [n for n in self.config.endpoints if n in self._local or not local_only]
         reports = await asyncio.gather(
             *(self._check(n, _HEALTH_SECONDS) for n in names)
         )

@@ -32,7 +32,7 @@ Exit code 4 says that nobody may answer.
 Live = Annotated[
     bool,
     typer.Option(
-        "--live", help="Ask the servers first what they have; no prompt is sent."
+        "--live", help="Ask the local servers first what they have; sends no prompt."
     ),
 ]
 
@@ -67,7 +67,7 @@ def route(
 async def _looked(manager: ModelManager) -> Health:
     """Let the manager hear what its servers have; it remembers it for the plan."""
     async with manager:
-        return await manager.health()
+        return await manager.health(local_only=True)
 
 
 def _print(found: Route, health: Health | None) -> None:
