@@ -15,7 +15,7 @@ from model_manager.errors import (
     OutputInvalidError,
     UnsupportedFeatureError,
 )
-from model_manager.types import Message, Tool, ToolResult
+from model_manager.types import Message, Tool, ToolCall, ToolResult
 
 pytestmark = pytest.mark.real_server
 Manage = Callable[..., ModelManager]
@@ -156,6 +156,31 @@ async def test_a_tool_is_called_and_its_result_sent_back(
     assert answered.finish_reason == "stop"
     assert answered.tool_calls == ()
     assert "Grüße" in answered.text
+
+
+async def test_results_of_several_tools_are_taken_the_failed_ones_too(
+    protocol: str, pointed: Pointed, manage: Manage
+) -> None:
+    manager = manage(pointed(protocol, "chat"))
+    calls = tuple(
+        ToolCall(f"call_{city}", "get_weather", {"city": city, "unit": "celsius"})
+        for city in ("Paris", "Oslo")
+    )
+
+    response = await manager.generate(
+        CODER,
+        [
+            Message.user("Where is it warmer?"),
+            Message.assistant("I shall look.", tool_calls=calls),
+            Message.tool(
+                ToolResult("call_Paris", "18 °C", name="get_weather"),
+                ToolResult("call_Oslo", "no", name="get_weather", is_error=True),
+            ),
+        ],
+        tools=[WEATHER],
+    )
+
+    assert "Grüße" in response.text
 
 
 @pytest.mark.parametrize(

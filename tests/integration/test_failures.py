@@ -12,10 +12,12 @@ from model_manager import ModelManager
 from model_manager.errors import (
     AllCandidatesFailedError,
     AuthenticationError,
+    BadRequestError,
     ConnectionFailedError,
     ContextWindowError,
     ModelNotFoundError,
 )
+from model_manager.types import Tool
 
 pytestmark = pytest.mark.real_server
 Manage = Callable[..., ModelManager]
@@ -191,6 +193,38 @@ async def test_a_server_that_is_not_there_leads_to_one_that_is(
 
     assert isinstance(response.attempts[0].error, ConnectionFailedError)
     assert response.provider == "real-chat"
+
+
+async def test_a_malformed_request_is_sent_to_nobody_else(
+    protocol: str, pointed: Pointed, manage: Manage
+) -> None:
+    manager = manage(pointed(protocol, "tool", "chat"))
+    broken = Tool("broken", parameters={"type": "nonsense"})
+
+    with pytest.raises(BadRequestError) as caught:
+        await manager.generate(CODER, "Hello", tools=[broken])
+
+    assert caught.value.status == 400
+    assert len(caught.value.attempts) == 1
+
+
+async def test_the_environment_cannot_lead_a_local_call_elsewhere(
+    protocol: str, pointed: Pointed, manage: Manage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = "http://127.0.0.1:9"
+    for name in (
+        "HTTP_PROXY",
+        "http_proxy",
+        "ALL_PROXY",
+        "OPENAI_BASE_URL",
+        "ANTHROPIC_BASE_URL",
+    ):
+        monkeypatch.setenv(name, nowhere)
+    manager = manage(pointed(protocol, "chat"))
+
+    response = await manager.generate(CODER, "Hello")
+
+    assert "Grüße" in response.text
 
 
 async def test_health_tells_which_servers_are_there(
