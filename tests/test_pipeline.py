@@ -19,6 +19,7 @@ from model_manager.testing import (
 )
 from model_manager.types import (
     Completed,
+    Finish,
     StreamReset,
     TextDelta,
     ToolCall,
@@ -267,6 +268,47 @@ async def test_an_empty_answer_is_no_answer() -> None:
 
     assert response.text == "words"
     assert isinstance(response.attempts[0].error, errors.MalformedResponseError)
+
+
+async def test_an_empty_answer_is_one_where_a_stop_text_or_the_limit_ended_it() -> None:
+    stopped = Bench(said())
+    cut = Bench([Finish(reason="length", usage=Usage(output_tokens=5))])
+
+    assert (await stopped.manager.generate("a", "hi", stop="x")).text == ""
+    assert (await cut.manager.generate("a", "hi")).finish_reason == "length"
+
+
+async def test_a_streamed_answer_off_its_schema_says_so_when_it_begins_anew() -> None:
+    bench = Bench(said("SECRET"), said('{"n": 1}'))
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+
+    async with bench.manager.stream("a", "hi", output_type=schema) as stream:
+        events = [event async for event in stream]
+
+    (reset,) = [event for event in events if isinstance(event, StreamReset)]
+    assert "up/first gave an answer without the structure" in reset.reason
+    assert "SECRET" not in repr(reset)
+    assert stream.response.parsed == {"n": 1}
+
+
+async def test_plain_text_off_its_schema_raises_with_the_reason() -> None:
+    bench = Bench(said("words"))
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+
+    async def read() -> None:
+        async with bench.manager.stream("a", "hi", output_type=schema) as stream:
+            _ = [piece async for piece in stream.text]
+
+    with pytest.raises(errors.StreamBrokenError, match="not JSON"):
+        await read()
+
+
+async def test_the_callers_labels_stay_with_the_response() -> None:
+    bench = Bench(said("fine"))
+
+    response = await bench.manager.generate("a", "hi", metadata={"ticket": "7"})
+
+    assert response.metadata == {"ticket": "7"}
 
 
 async def test_an_answer_off_its_schema_is_a_typed_error_that_hides_the_answer() -> (

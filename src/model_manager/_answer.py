@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from model_manager.errors import (
     MalformedResponseError,
+    OutputInvalidError,
     ProviderError,
     StreamInterruptedError,
 )
@@ -26,6 +27,7 @@ from model_manager.types import (
     Usage,
 )
 
+E = TypeVar("E", bound=ProviderError)
 Piece: TypeAlias = TextDelta | ThinkingDelta | ToolCallDelta
 
 _CHARACTERS_PER_TOKEN = 4
@@ -140,7 +142,7 @@ class Answer:
                     "Name another embedding model.",
                 )
             return
-        if not (self._text or calls or self._thinking):
+        if not (self._text or calls or self._thinking) and not self._may_be_empty():
             raise self._error(
                 MalformedResponseError,
                 "gave an empty answer.",
@@ -149,17 +151,28 @@ class Answer:
         if request.output is not None and not calls:
             self._parse()
 
+    def _may_be_empty(self) -> bool:
+        """Whether nothing is a true answer: cut short by its limit or a stop text."""
+        cut_short = self.finish is not None and self.finish.reason == "length"
+        return cut_short or bool(self.attempt.request.stop)
+
     def _parse(self) -> None:
         output = self.attempt.request.output
         if output is None:
             return
         try:
             self.parsed = output.parse(self.text)
-        except ProviderError as error:
-            candidate = self.attempt.candidate
-            error.provider, error.model = candidate.endpoint, candidate.model
-            error.request_id = self.request_id
-            raise
+        except OutputInvalidError as error:
+            fault = error.what
+        else:
+            return
+        invalid = self._error(
+            OutputInvalidError,
+            f"gave an answer without the structure of output_type: {fault}.",
+            "Simplify output_type, raise max_output_tokens, or name another model.",
+        )
+        invalid.raw_text = self.text
+        raise invalid
 
     @property
     def text(self) -> str:
@@ -231,7 +244,7 @@ class Answer:
             "Ask again; if it keeps happening, look at the server's log.",
         )
 
-    def _error(self, cls: type[ProviderError], what: str, remedy: str) -> ProviderError:
+    def _error(self, cls: type[E], what: str, remedy: str) -> E:
         candidate = self.attempt.candidate
         return cls(
             f"{candidate.label} {what}",

@@ -59,6 +59,7 @@ def response_of(walk: Walk, answer: Answer, *, now: float) -> Response[Any]:
         attempts=tuple(walk.records),
         request_id=answer.request_id,
         call_id=walk.request.call_id,
+        metadata=walk.request.metadata,
     )
 
 
@@ -79,6 +80,7 @@ def embeddings_of(walk: Walk, answer: Answer, *, now: float) -> Embeddings:
         attempts=tuple(walk.records),
         request_id=answer.request_id,
         call_id=walk.request.call_id,
+        metadata=walk.request.metadata,
     )
 
 

@@ -114,11 +114,7 @@ def _unfenced(text: str) -> str:
 
 
 def _invalid(faults: list[str], text: str) -> OutputInvalidError:
-    shown = ", ".join(faults[:_SHOWN])
-    error = OutputInvalidError(
-        f"the answer does not have the structure of output_type: {shown}.",
-        remedy="Simplify output_type, raise max_output_tokens, or name another model.",
-    )
+    error = OutputInvalidError(", ".join(faults[:_SHOWN]))
     error.raw_text = text
     return error
 

@@ -109,7 +109,7 @@ class Walk:
             try:
                 async with self._answered(candidate) as answer:
                     if lost is not None:
-                        yield _reset(lost, candidate)
+                        yield _reset(lost, candidate, reason=self._last_failure())
                         lost = None
                     if self.request.streaming:
                         async with aclosing(answer.handing_out()) as pieces:
@@ -231,6 +231,10 @@ class Walk:
         self._decision = decision
         return decision
 
+    def _last_failure(self) -> str:
+        error = next(r.error for r in reversed(self.records) if r.error is not None)
+        return error.what
+
     async def _sleep(self, seconds: float) -> None:
         self._waited = seconds
         await self._line.clock.sleep(seconds)
@@ -291,9 +295,9 @@ def _is_larger(candidate: Candidate, than: Candidate) -> bool:
     return candidate.context_window > than.context_window
 
 
-def _reset(lost: Answer, candidate: Candidate) -> StreamReset:
+def _reset(lost: Answer, candidate: Candidate, *, reason: str) -> StreamReset:
     return StreamReset(
-        reason="the answer broke before its end",
+        reason=reason,
         discarded_characters=len(lost.text),
         from_model=lost.attempt.candidate.label,
         to_model=candidate.label,

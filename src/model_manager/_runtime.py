@@ -67,8 +67,8 @@ class Runtime:
         self._looked_at: dict[str, float] = {}
         self._local = {e.name for e in config.endpoints.values() if e.is_local}
         self._servers: dict[str, LocalInventory] = {}
-        self._mute: set[str] = set()
-        """Local endpoints that were asked and cannot tell what they have."""
+        self._mute = {n for n in self._local if not config.endpoints[n].base_url}
+        """Local endpoints that cannot tell what they have installed."""
         self._line = Line(
             open=self._open,
             settle=Settler(Pricer(config)).settle,

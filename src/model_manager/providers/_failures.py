@@ -65,7 +65,7 @@ _WORDS: Mapping[type[ProviderError], tuple[str, str]] = MappingProxyType(
         ),
         ServerError: (
             "failed on its side",
-            "Try again; if it lasts, look at the provider's status page.",
+            "Try again; if it lasts, look at its status page or the server's log.",
         ),
         OverloadedError: (
             "is too busy",

@@ -65,7 +65,7 @@ async def read_stream(
 
     Raises:
         StreamInterruptedError: The stream ended before the protocol's end mark.
-        MalformedResponseError: Too much of it could not be read, or it was empty.
+        MalformedResponseError: Too much of it could not be read.
         ProviderError: An event of the stream says what went wrong.
     """
     reader = _Reader(decoder, source)

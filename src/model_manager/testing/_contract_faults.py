@@ -25,7 +25,6 @@ from model_manager.testing._faults import (
     Answer,
     BadChunk,
     CutStream,
-    EmptyAnswer,
     EndEarly,
     HttpFault,
     InStreamError,
@@ -171,7 +170,7 @@ class FaultContract:
         )
 
     @both_ways
-    @pytest.mark.parametrize("fault", [InvalidJson(), EmptyAnswer()])
+    @pytest.mark.parametrize("fault", [InvalidJson()])
     async def test_nothing_readable_is_malformed(
         self, provider_case: ProviderCase, *, fault: Outcome, streaming: bool
     ) -> None:

@@ -24,7 +24,8 @@ class OutputSpec:
     schema: Mapping[str, object] = field(repr=False)
     """JSON Schema sent to the provider."""
     parse: Callable[[str], object] = field(repr=False)
-    """Turn the answer's text into the parsed value; raises `OutputInvalidError`."""
+    """Turn the answer's text into the parsed value; raises `OutputInvalidError` that
+    names the places that are wrong, and nothing of the text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

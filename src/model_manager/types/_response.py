@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
@@ -88,6 +89,8 @@ class Response(Generic[T]):
     """The provider's id of the request, to quote to its support."""
     call_id: str = ""
     """Our id of the call; the same for every attempt."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """The labels that the caller gave."""
 
     @property
     def total_cost(self) -> Decimal | None:
@@ -132,3 +135,4 @@ class Embeddings:
     attempts: tuple[AttemptRecord, ...] = field(repr=False)
     request_id: str | None = None
     call_id: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)

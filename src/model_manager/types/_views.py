@@ -130,6 +130,7 @@ def response_dict(response: Response[Any]) -> dict[str, object]:
         "route": route_dict(response.route),
         "request_id": response.request_id,
         "call_id": response.call_id,
+        "metadata": dict(response.metadata),
     }
 
 

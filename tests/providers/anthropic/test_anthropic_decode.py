@@ -241,7 +241,6 @@ async def test_a_refusal_without_text_is_a_content_filter_error(
         b"{}",
         {"content": "text"},
         {"content": [{"type": "tool_use"}]},
-        _answer(),
     ],
 )
 async def test_an_answer_without_content_is_malformed(wire: Any, body: object) -> None:

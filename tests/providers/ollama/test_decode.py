@@ -181,17 +181,12 @@ def test_the_text_before_an_error_is_handed_out_first() -> None:
         next(chunks)
 
 
-@pytest.mark.parametrize("end", ["stop", "load", None])
-def test_an_empty_answer_is_malformed(end: str | None) -> None:
-    with pytest.raises(MalformedResponseError, match="empty answer"):
-        decode([lines(END | {"done_reason": end})])
-
-
-def test_an_answer_cut_by_its_limit_may_be_empty() -> None:
-    (finish,) = decode([lines(END | {"done_reason": "length"})])
+@pytest.mark.parametrize("end", ["stop", "length", "load", None])
+def test_an_answer_may_hold_nothing_but_its_end(end: str | None) -> None:
+    """Whether that is an answer is for the pipeline to say, which knows the stops."""
+    (finish,) = decode([lines(END | {"done_reason": end})])
 
     assert isinstance(finish, Finish)
-    assert finish.reason == "length"
 
 
 def test_missing_figures_are_unknown_not_zero() -> None:

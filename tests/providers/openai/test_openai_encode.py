@@ -168,7 +168,7 @@ async def test_temperature_goes_where_the_model_takes_it(
 
 async def test_streaming_asks_for_the_usage(wire: Any) -> None:
     wire.streams(b"data: [DONE]\n\n")
-    await wire.error(wire.provider("openai"), wire.attempt("openai", streaming=True))
+    await wire.ask(wire.provider("openai"), wire.attempt("openai", streaming=True))
     assert wire.sent["stream"] is True
     assert wire.sent["stream_options"] == {"include_usage": True}
 

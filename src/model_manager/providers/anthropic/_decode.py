@@ -101,7 +101,7 @@ class MessageDecoder:
         """Decode a whole answer, `Finish` included.
 
         Raises:
-            MalformedResponseError: It is no JSON, no message, or empty.
+            MalformedResponseError: It is no JSON, or no message.
             ContentFilterError: It was refused, and holds nothing else.
         """
         try:
@@ -125,11 +125,8 @@ class MessageDecoder:
         reason = _REASONS.get(self._reason or "", "unknown")
         if self._calls:
             reason = "tool_calls"
-        elif not self._text:
-            if reason == "content_filter":
-                raise failure(self._source, ContentFilterError)
-            if not self._thinking and reason != "length":
-                raise failure(self._source, MalformedResponseError)
+        elif not self._text and reason == "content_filter":
+            raise failure(self._source, ContentFilterError)
         end = Finish(
             reason=reason,
             usage=read_usage(self._usage) if self._usage else None,

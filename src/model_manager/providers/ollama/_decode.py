@@ -59,7 +59,6 @@ class ChatDecoder:
     finished: bool = False
     _parts: list[bytes] = field(default_factory=list)
     _calls: int = 0
-    _spoke: bool = False
     _readable: int = 0
     _unreadable: int = 0
 
@@ -108,10 +107,8 @@ class ChatDecoder:
             return
         thinking, content = message.get("thinking"), message.get("content")
         if isinstance(thinking, str) and thinking:
-            self._spoke = True
             yield ThinkingDelta(thinking)
         if isinstance(content, str) and content:
-            self._spoke = True
             yield TextDelta(content)
         calls = message.get("tool_calls")
         if isinstance(calls, list):
@@ -138,8 +135,6 @@ class ChatDecoder:
         reason = _REASONS.get(entry.get("done_reason"), "unknown")
         if self._calls:
             reason = "tool_calls"
-        elif not self._spoke and reason != "length":
-            raise self.failures.new(MalformedResponseError, what="gave an empty answer")
         if self._unreadable:
             _LOG.warning(
                 "%s/%s: %d unreadable pieces of an answer were skipped",

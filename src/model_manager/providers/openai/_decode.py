@@ -94,7 +94,7 @@ class ChatDecoder:
         """Decode a whole answer, `Finish` included.
 
         Raises:
-            MalformedResponseError: It is no JSON, empty, or a tool call's arguments
+            MalformedResponseError: It is no JSON, or a tool call's arguments
                 are no JSON object.
             ContentFilterError: It was refused or filtered, and holds nothing else.
         """
@@ -112,11 +112,8 @@ class ChatDecoder:
         reason = _REASONS.get(self._reason or "", "unknown")
         if self._calls:
             reason = "tool_calls"
-        elif not self._text:
-            if self._refused or reason == "content_filter":
-                raise failure(self._source, ContentFilterError)
-            if not self._thinking and reason != "length":
-                raise failure(self._source, MalformedResponseError)
+        elif not self._text and (self._refused or reason == "content_filter"):
+            raise failure(self._source, ContentFilterError)
         usage = None if self._usage is None else read_usage(self._usage, self._tier)
         end = Finish(
             reason=reason,
