@@ -34,6 +34,16 @@ def test_importing_the_library_loads_nothing_heavy() -> None:
     assert not loaded_after("import model_manager") & HEAVY
 
 
+def test_importing_the_library_leaves_the_slow_rest_for_the_first_manager() -> None:
+    slow = {"asyncio", "pydantic", "tenacity", "anyio", "ssl"}
+    assert not loaded_after("import model_manager") & slow
+
+
+def test_the_configuration_class_is_there_when_it_is_asked_for() -> None:
+    code = "from model_manager import Config; assert Config.__name__ == 'Config'"
+    assert "pydantic" in loaded_after(code)
+
+
 def test_planning_a_call_loads_nothing_heavy() -> None:
     code = """
 from model_manager import ModelManager

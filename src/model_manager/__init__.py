@@ -11,10 +11,11 @@ Local models first, cloud fallback, every token and dollar accounted for. Import
 this package loads no vendor SDK and no HTTP library.
 """
 
+from typing import TYPE_CHECKING
+
 from model_manager._agent import AgentHandle
 from model_manager._manager import ModelManager
 from model_manager._stream import Stream
-from model_manager.config import Config
 from model_manager.errors import (
     AllCandidatesFailedError,
     CallTimeoutError,
@@ -44,6 +45,9 @@ from model_manager.types import (
     ToolResult,
     Usage,
 )
+
+if TYPE_CHECKING:
+    from model_manager.config import Config
 
 __all__ = [
     "AgentHandle",
@@ -76,3 +80,13 @@ __all__ = [
     "UnknownAgentError",
     "Usage",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Load `Config` when it is asked for: pydantic need not slow every import."""
+    if name == "Config":
+        from model_manager.config import Config  # noqa: PLC0415 - see above
+
+        return Config
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)

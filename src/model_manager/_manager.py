@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from typing_extensions import TypeVar, override
 
-from model_manager._clock import SystemClock
 from model_manager._outcome import embeddings_of, response_of
 from model_manager._request import chat_request, embed_request
-from model_manager._runtime import Runtime, Surroundings
 from model_manager._stream import Stream
-from model_manager.config import Config, load_config
-from model_manager.providers import HttpPool, ProviderFactory
 from model_manager.types import (
     Clock,
     Embeddings,
@@ -30,6 +25,8 @@ from model_manager.types import (
 
 if TYPE_CHECKING:
     from model_manager._agent import AgentHandle
+    from model_manager.config import Config
+    from model_manager.providers import HttpPool, ProviderFactory
     from model_manager.sync import SyncManager
 
 T = TypeVar("T", default=Any)
@@ -66,13 +63,12 @@ class ModelManager:
         Raises:
             ConfigError: The configuration is missing or wrong; lists every problem.
         """
-        surroundings = Surroundings(
-            http=http or HttpPool(),
-            clock=clock or SystemClock(),
-            factories=providers or {},
-            environ=environ,
+        # Late: pydantic and asyncio take 0.1 s, which an import need not cost.
+        from model_manager._runtime import compose  # noqa: PLC0415 - see above
+
+        self._runtime = compose(
+            config, providers=providers, http=http, clock=clock, environ=environ
         )
-        self._runtime = Runtime(load_config(config, environ=environ), surroundings)
         self._sync: SyncManager | None = None
 
     @property
@@ -280,6 +276,8 @@ class ModelManager:
         """Close what the running loop and `sync` opened; a later call opens anew."""
         await self._runtime.aclose()
         if self._sync is not None:
+            import asyncio  # noqa: PLC0415 - as in `__init__`
+
             await asyncio.to_thread(self._sync.close)
 
     async def __aenter__(self) -> Self:

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 from uuid import uuid4
 
-from model_manager._output import output_spec
 from model_manager.errors import InvalidRequestError
-from model_manager.types import Message, Privacy, Request, Tool
+from model_manager.types import Message, OutputSpec, Privacy, Request, Tool
 
 Item = TypeVar("Item")
 Number = TypeVar("Number", int, float)
@@ -43,7 +42,7 @@ def chat_request(
         messages=_messages(prompt, system),
         task=task,
         tools=_tools(tools),
-        output=output_spec(output_type),
+        output=_output(output_type),
         max_output_tokens=_positive("max_output_tokens", max_output_tokens),
         temperature=_temperature(temperature),
         stop=_texts("stop", (stop,) if isinstance(stop, str) else stop),
@@ -131,6 +130,14 @@ def _tools(tools: Sequence[Tool]) -> tuple[Tool, ...]:
         "Rename one.",
     )
     return known
+
+
+def _output(output_type: object) -> OutputSpec | None:
+    if output_type is None:
+        return None
+    from model_manager._output import output_spec  # noqa: PLC0415 - brings pydantic
+
+    return output_spec(output_type)
 
 
 def _texts(argument: str, values: Sequence[str]) -> tuple[str, ...]:

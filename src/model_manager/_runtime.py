@@ -7,12 +7,14 @@ import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import SecretStr
 
+from model_manager._clock import SystemClock
 from model_manager._outcome import nobody
 from model_manager._pipeline import Line, Walk
-from model_manager.config import Config, Endpoint, read_keys
+from model_manager.config import Config, Endpoint, load_config, read_keys
 from model_manager.providers import (
     HttpPool,
     LocalInventory,
@@ -187,3 +189,25 @@ class Runtime:
                 status="unreachable",
                 detail=f"no answer in {seconds:g} s; is the server running?",
             )
+
+
+def compose(
+    config: str | Path | Mapping[str, object] | Config | None,
+    *,
+    providers: Mapping[str, ProviderFactory] | None,
+    http: HttpPool | None,
+    clock: Clock | None,
+    environ: Mapping[str, str] | None,
+) -> Runtime:
+    """Load the configuration and build on it, with the usual things for `None`.
+
+    Raises:
+        ConfigError: The configuration is missing or wrong; lists every problem.
+    """
+    surroundings = Surroundings(
+        http=http or HttpPool(),
+        clock=clock or SystemClock(),
+        factories=providers or {},
+        environ=environ,
+    )
+    return Runtime(load_config(config, environ=environ), surroundings)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from model_manager._outcome import response_of
-from model_manager._pipeline import Walk
 from model_manager.errors import InvalidRequestError
 from model_manager.types import (
     Clock,
@@ -20,7 +19,11 @@ from model_manager.types import (
     TextDelta,
 )
 
-Start = Callable[[Request], Awaitable[Walk]]
+if TYPE_CHECKING:
+    # It stands on pydantic, which an import of the facade does not load.
+    from model_manager._pipeline import Walk
+
+Start: TypeAlias = "Callable[[Request], Awaitable[Walk]]"
 
 
 class Stream:
