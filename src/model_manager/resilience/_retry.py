@@ -30,6 +30,14 @@ async def retrying(
         ProviderError: The last failure, as it came. Whatever else the attempt raises,
             cancellation first, passes untouched.
     """
+    try:
+        return await attempt()
+    except ProviderError as error:
+        decision = judge(error, 1)
+        if decision.action != "retry":
+            raise
+    # The loop begins where one is needed: most calls succeed at once, and need none.
+    await sleep(decision.wait)
     wait = 0.0
 
     def again(state: RetryCallState) -> bool:
@@ -37,7 +45,7 @@ async def retrying(
         error = state.outcome.exception() if state.outcome is not None else None
         if not isinstance(error, ProviderError):
             return False
-        decision = judge(error, state.attempt_number)
+        decision = judge(error, state.attempt_number + 1)
         wait = decision.wait
         return decision.action == "retry"
 
