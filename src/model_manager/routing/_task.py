@@ -41,7 +41,7 @@ def _matching(config: Config, text: str) -> str | None:
         return None
     folded = _fold(text)
     for name, rule in config.task_routing.items():
-        if rule.keywords and _pattern(tuple(rule.keywords)).search(folded):
+        if _has_word(folded, tuple(rule.keywords)):
             return name
     return None
 
@@ -61,7 +61,14 @@ def _fold(text: str) -> str:
     return "".join(c for c in split if not unicodedata.combining(c))
 
 
+def _has_word(folded: str, keywords: tuple[str, ...]) -> bool:
+    words, pattern = _compiled(keywords)
+    # Looking for each word anywhere costs a tenth of the pattern, and mostly ends it.
+    return any(word in folded for word in words) and bool(pattern.search(folded))
+
+
 @lru_cache(maxsize=256)
-def _pattern(keywords: tuple[str, ...]) -> re.Pattern[str]:
-    words = "|".join(re.escape(_fold(word)) for word in keywords)
-    return re.compile(rf"(?<!\w)(?:{words})(?!\w)")
+def _compiled(keywords: tuple[str, ...]) -> tuple[tuple[str, ...], re.Pattern[str]]:
+    words = tuple(map(_fold, keywords))
+    choice = "|".join(map(re.escape, words))
+    return words, re.compile(rf"(?<!\w)(?:{choice})(?!\w)")
