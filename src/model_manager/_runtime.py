@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,11 +123,8 @@ class Runtime:
             for provider in self._providers.values():
                 stack.push_async_callback(provider.aclose)
 
-    @asynccontextmanager
-    async def _open(self, attempt: Attempt) -> AsyncIterator[Reply]:
-        provider = self._provider(attempt.candidate.endpoint)
-        async with provider.open(attempt) as reply:
-            yield reply
+    def _open(self, attempt: Attempt) -> AbstractAsyncContextManager[Reply]:
+        return self._provider(attempt.candidate.endpoint).open(attempt)
 
     def _provider(self, name: str) -> Provider:
         found = self._providers.get(name)
