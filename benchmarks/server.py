@@ -73,6 +73,8 @@ def answer(path: str, *, streaming: bool) -> tuple[bytes, ...]:
         return (_whole(json.dumps(_TAGS).encode()),)
     if last == "version":
         return (_whole(b'{"version":"0.12.0"}'),)
+    if last not in _PROTOCOLS:
+        return (_whole(b"{}", status="404 Not Found"),)
     whole, stream = _PROTOCOLS[last]
     if not streaming:
         return (_whole(json.dumps(whole()).encode()),)
