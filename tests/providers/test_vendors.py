@@ -211,6 +211,19 @@ async def test_no_error_leads_to_the_request_the_key_or_the_prompt(
     _assert_clean(error, key)
 
 
+async def test_the_sdk_logs_no_prompt_and_no_key_at_debug(
+    wire: Any, kind: str, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    wire.says(_ANSWERS[kind])
+    await wire.ask(wire.provider(kind), wire.attempt(kind))
+    prompt = json.loads(wire.requests[0].content)["messages"][-1]["content"]
+    words = prompt if isinstance(prompt, str) else prompt[0]["text"]
+    assert f"{kind}._base_client" in {record.name for record in caplog.records}
+    assert words not in caplog.text
+    assert key not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("fault", "expected"),
     [

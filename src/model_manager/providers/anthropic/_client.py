@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 import httpx2
@@ -18,6 +19,19 @@ __all__ = ["Omit", "StatusError", "TimedOutError", "UnreachableError", "build_cl
 # Any value keeps the SDK from looking for a key itself; requests then omit the header.
 _KEYLESS: Final = "none"
 _OWN_HOST: Final = "api.anthropic.com"
+
+
+class _Bodiless(logging.Filter):
+    """Takes the body, which holds the prompt, out of what the SDK logs at DEBUG."""
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, dict) and "content" in record.args:
+            record.args = {**record.args, "content": "..."}
+        return True
+
+
+logging.getLogger("anthropic._base_client").addFilter(_Bodiless())
 
 
 class _Client(AsyncAnthropic):
