@@ -125,6 +125,26 @@ def test_local_only_from_anywhere_leaves_local_candidates_only(
     assert {r.code for r in planned.refused} == {"privacy"}
 
 
+@pytest.mark.parametrize("said", ["Secret", " secret", "SECRET ", "sécret"])
+def test_a_tasks_name_keeps_work_at_home_however_it_is_spelt(said: str) -> None:
+    loaded = config(
+        fallback_strategies={"Secret": ["general"]},
+        privacy={"tasks": {"secret": "local_only"}},
+    )
+
+    assert route(loaded, task=said).privacy == "local_only"
+    assert (
+        route(
+            config(
+                {**AGENT, "task": said.strip()},
+                privacy={"tasks": {"secret": "local_only"}},
+            )
+        ).task
+        == "secret"
+    )
+    assert order(route(loaded, task=said))[1:] == ["general"]
+
+
 def test_a_call_cannot_lift_what_its_agent_demands() -> None:
     loaded = config({**AGENT, "privacy": "local_only"})
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from model_manager.config import AgentModels, Config, ModelRef, ModelSettings
 from model_manager.errors import InvalidRequestError
 from model_manager.routing._judge import judge, needs_of
-from model_manager.routing._task import task_of
+from model_manager.routing._task import fold, task_of
 from model_manager.routing._wishes import Wish, best_installed, wishes
 from model_manager.types import Candidate, Facts, Privacy, Refusal, Request, Route
 
@@ -54,15 +54,14 @@ def strictest_privacy(
     config: Config, agent: AgentModels, request: Request, *, task: str | None
 ) -> Privacy:
     """Return `local_only` if anybody demands it: default, agent, task or call."""
-    tasks = config.privacy.tasks
+    # The caller's own word counts too where keywords renamed the task; a capital letter
+    # or a space too many must not send anything away.
+    said = {fold(one.strip()) for one in (task, request.task, agent.task) if one}
     demands = (
         config.privacy.default,
         agent.privacy,
         request.privacy,
-        tasks.get(task or ""),
-        # The caller's own word counts too where keywords renamed the task.
-        tasks.get(request.task or ""),
-        tasks.get(agent.task or ""),
+        *(one for name, one in config.privacy.tasks.items() if fold(name) in said),
     )
     return "local_only" if "local_only" in demands else "any"
 

@@ -24,22 +24,24 @@ def task_of(config: Config, agent: AgentModels, request: Request) -> str | None:
     """
     said = request.task or agent.task
     if said is not None:
-        return said if _is_known(config, said) else _matching(config, said) or said
+        return _known(config, said) or _matching(config, said) or said
     return _matching(config, _last_words(request))
 
 
-def _is_known(config: Config, task: str) -> bool:
-    return (
-        task in config.task_routing
-        or task in config.fallback_strategies
-        or task in config.privacy.tasks
-    )
+def _known(config: Config, said: str) -> str | None:
+    """Return a task as the configuration spells it; `None` for one it does not know."""
+    sections = (config.task_routing, config.fallback_strategies, config.privacy.tasks)
+    if any(said in section for section in sections):
+        return said
+    folded = fold(said.strip())
+    names = (name for section in sections for name in section)
+    return next((name for name in names if fold(name) == folded), None)
 
 
 def _matching(config: Config, text: str) -> str | None:
     if not text or not config.task_routing:
         return None
-    folded = _fold(text)
+    folded = fold(text)
     for name, rule in config.task_routing.items():
         if _has_word(folded, tuple(rule.keywords)):
             return name
@@ -53,7 +55,7 @@ def _last_words(request: Request) -> str:
     return ""
 
 
-def _fold(text: str) -> str:
+def fold(text: str) -> str:
     """Drop case and accents, so that `Déboguer` is found by `deboguer`."""
     if text.isascii():
         return text.lower()
@@ -69,6 +71,6 @@ def _has_word(folded: str, keywords: tuple[str, ...]) -> bool:
 
 @lru_cache(maxsize=256)
 def _compiled(keywords: tuple[str, ...]) -> tuple[tuple[str, ...], re.Pattern[str]]:
-    words = tuple(map(_fold, keywords))
+    words = tuple(map(fold, keywords))
     choice = "|".join(map(re.escape, words))
     return words, re.compile(rf"(?<!\w)(?:{choice})(?!\w)")
