@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 
 from model_manager.config import load_config
-from model_manager.config._secrets import is_disguised_key, looks_secret
+from model_manager.config._secrets import (
+    is_disguised_key,
+    is_secret_field,
+    looks_secret,
+)
 from model_manager.errors import ConfigError
 
 Data = dict[str, Any]
@@ -65,6 +69,18 @@ def test_a_key_in_place_of_a_variables_name_is_recognised(
     variable: str, *, is_key: bool
 ) -> None:
     assert is_disguised_key(variable) is is_key
+
+
+@pytest.mark.parametrize(
+    "name", ["api_key", "OPENAI_API_KEY", "x-goog-api-key", "db_password", "apiToken"]
+)
+def test_fields_named_after_keys_are_recognised_with_any_prefix(name: str) -> None:
+    assert is_secret_field(name)
+
+
+@pytest.mark.parametrize("name", ["api_key_env", "max_tokens", "num_ctx", "keywords"])
+def test_fields_that_only_sound_alike_are_not_taken_for_keys(name: str) -> None:
+    assert not is_secret_field(name)
 
 
 PLACES: dict[str, Callable[[Data, Data, str], object]] = {

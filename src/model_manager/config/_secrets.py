@@ -48,6 +48,17 @@ _SECRET_FIELDS = frozenset(
         "xapikey",
     }
 )
+_SECRET_ENDS = (
+    "accesstoken",
+    "apikey",
+    "apitoken",
+    "authtoken",
+    "clientsecret",
+    "passphrase",
+    "password",
+    "privatekey",
+    "secretkey",
+)
 _WORD = re.compile(r"[a-z]{3,}")
 _MAX_IN_WORDS = 0.4
 _MIN_ENTROPY = 3.7
@@ -82,8 +93,9 @@ def looks_secret(text: str) -> bool:
 
 
 def is_secret_field(name: str) -> bool:
-    """Tell whether a field of this name would hold a key (`api_key`, `token` ...)."""
-    return re.sub(r"[^a-z]", "", name.casefold()) in _SECRET_FIELDS
+    """Tell whether a field of this name would hold a key (`token`, `x_api_key` ...)."""
+    letters = re.sub(r"[^a-z]", "", name.casefold())
+    return letters in _SECRET_FIELDS or letters.endswith(_SECRET_ENDS)
 
 
 def is_disguised_key(variable: str) -> bool:
