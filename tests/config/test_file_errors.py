@@ -55,6 +55,8 @@ def test_what_is_no_json_object_is_told_with_its_place(
         ('"timeouts": {"total": 1e999}', "timeouts.total"),
         ('"retry": {"attempts_per_call": ' + "9" * 5000 + "}", "retry."),
         ('"privacy": {"default": "\\ud800"}', "privacy.default"),
+        ('"defaults": {"description": "\\ud800"}', "defaults.description"),
+        ('"aliases": {"\\ud800": "claude-x"}', "aliases"),
     ],
 )
 def test_what_json_readers_disagree_on_is_refused(
@@ -110,3 +112,13 @@ def test_python_values_that_json_does_not_know_are_refused() -> None:
     message = str(caught.value)
     assert "version: a set is not JSON" in message
     assert "agent_models: a field's name is a int" in message
+
+
+def test_a_large_file_with_a_repeated_field_is_told_of_without_delay(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "models_config.json"
+    fields = ", ".join(f'"k{number}": 1' for number in range(200_000))
+    path.write_text('{"x": {' + fields + ', "k1": 2}}', "utf-8")
+    with pytest.raises(ConfigError, match=r"x\.k1: the field is given twice"):
+        load_config(path)

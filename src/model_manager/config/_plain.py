@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
@@ -14,7 +15,7 @@ from model_manager.config._secrets import is_secret_field, looks_secret
 MAX_DEPTH = 32
 _MAX_INTEGER = 2**53
 _TASKS = ("privacy", "tasks")
-_FREE_TEXT = frozenset({"description", "$schema"})
+_WHOLE = "whole Unicode characters"
 
 
 class Pairs(dict[str, object]):
@@ -23,12 +24,8 @@ class Pairs(dict[str, object]):
     def __init__(self, pairs: list[tuple[str, object]]) -> None:
         """Keep the last of each field, as JSON readers do, and the repeated names."""
         super().__init__(pairs)
-        names = [name for name, _ in pairs]
-        self.repeated = (
-            tuple(dict.fromkeys(name for name in names if names.count(name) > 1))
-            if len(self) < len(names)
-            else ()
-        )
+        counts = Counter(name for name, _ in pairs)
+        self.repeated = tuple(name for name, count in counts.items() if count > 1)
 
 
 class NotJson:
@@ -47,6 +44,10 @@ def plain(value: object, *, problems: list[Problem]) -> Any:
     everything that looks like a key.
     """
     return _Copier(problems).copy(value, ())
+
+
+def _is_broken(text: str) -> bool:
+    return any("\ud800" <= char <= "\udfff" for char in text)
 
 
 class _Copier:
@@ -86,6 +87,9 @@ class _Copier:
             if not isinstance(name, str):
                 self._add(path, f"a field's name is a {type(name).__name__}", "a text")
                 continue
+            if _is_broken(name):
+                self._add(path, "a field's name with half a character", _WHOLE)
+                continue
             at = (*path, str(name))
             if looks_secret(name):
                 self._secret(at, "a field's name")
@@ -99,15 +103,13 @@ class _Copier:
                 path, f"a text of {len(value)} characters in a field of this name"
             )
             return None
-        if name in _FREE_TEXT and isinstance(value, str) and not looks_secret(value):
-            return str(value)
         return self.copy(value, path)
 
     def _text(self, value: str, path: Path) -> str | None:
         if looks_secret(value):
             self._secret(path, f"a text of {len(value)} characters")
-        elif any("\ud800" <= char <= "\udfff" for char in value):
-            self._add(path, "a text with half a character", "whole Unicode characters")
+        elif _is_broken(value):
+            self._add(path, "a text with half a character", _WHOLE)
         else:
             return value
         return None
