@@ -160,6 +160,33 @@ def test_a_vendors_own_address_is_never_local(r1: Data) -> None:
     assert "data_zone" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "provider",
+    [
+        {"base_url": "https://api.anthropic.com/v1"},
+        {"kind": "anthropic", "base_url": "https://api.openai.com/v1"},
+        {"kind": "ollama", "base_url": "https://ollama.com"},
+    ],
+)
+def test_no_vendor_is_local_whichever_adapter_speaks_to_it(
+    r1: Data, provider: Data
+) -> None:
+    r1["model_providers"]["house"] = {**provider, "data_zone": "local"}
+    with pytest.raises(ConfigError, match="is not true"):
+        load_config(r1)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1].example.com", "http://example.com[::1]:80", "http://[::1]x"]
+)
+def test_an_address_that_only_holds_a_loopback_one_is_refused(
+    r1: Data, url: str
+) -> None:
+    r1["model_providers"]["house"] = {"base_url": url}
+    with pytest.raises(ConfigError, match="base_url"):
+        load_config(r1)
+
+
 def test_ollama_names_with_and_without_latest_are_one_model(r1: Data) -> None:
     models = r1["model_providers"]["ollama"]["models"]
     models["nomic-embed-text:latest"] = {"context_window": 2048}

@@ -11,6 +11,7 @@ from model_manager.config._listing import (
     Listing,
     canonical,
     is_at_vendor,
+    is_in_a_cloud,
     is_loopback,
     kind_of,
     vendor_shown,
@@ -146,7 +147,7 @@ def _key_safety(at: str, *, kind: str, fields: Mapping[str, str]) -> Iterator[Pr
             message=f"a text of {len(variable)} characters that looks like a key",
             expected="the name of the environment variable that holds the key",
         )
-    if zone == "local" and is_at_vendor(kind, url or _default_url(kind)):
+    if zone == "local" and is_in_a_cloud(url or _default_url(kind)):
         yield Problem(
             path=f"{at}.data_zone",
             message="'local' is not true: this address is the vendor's",

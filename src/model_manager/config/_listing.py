@@ -10,6 +10,8 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 _LATEST = ":latest"
+_CLOUDS = (".anthropic.com", ".openai.com", ".ollama.com")
+"""Domains that are never in the local data zone, whatever the file says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +90,11 @@ def is_at_vendor(kind: str, base_url: str) -> bool:
         return False
     domain = host_of(known.base_url).partition(".")[2]
     return f".{host_of(base_url)}".endswith(f".{domain}")
+
+
+def is_in_a_cloud(base_url: str) -> bool:
+    """Tell whether an address is a vendor's, whichever adapter speaks to it."""
+    return f".{host_of(base_url)}".endswith(_CLOUDS)
 
 
 def canonical(kind: str, model: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from decimal import Decimal
 from typing import Annotated, Literal, LiteralString
@@ -23,6 +24,9 @@ Tokens = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Price = Annotated[Decimal, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 
 
+_BRACKETED = re.compile(r"\[[^\[\]]*\](?::[0-9]*)?\Z")
+
+
 def _url_fault(url: str) -> tuple[LiteralString, LiteralString] | None:
     if any(char.isspace() or not char.isprintable() for char in url):
         return "url_spaces", "holds spaces or control characters"
@@ -35,6 +39,9 @@ def _url_fault(url: str) -> tuple[LiteralString, LiteralString] | None:
         return "url_userinfo", "holds a user name or a password"
     if "?" in url or "#" in url:
         return "url_query", "holds a query or a fragment"
+    # Python 3.11 reads `[::1].example.com` as `::1`, which it is not.
+    if "[" in parts.netloc and not _BRACKETED.match(parts.netloc):
+        port = 0
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
         return "url_scheme", "is not an http or https address"
     return None
