@@ -40,16 +40,16 @@ def chat_request(
     return Request(
         agent=_name("agent", agent),
         messages=_messages(prompt, system),
-        task=task,
+        task=_word("task", task),
         tools=_tools(tools),
         output=_output(output_type),
         max_output_tokens=_positive("max_output_tokens", max_output_tokens),
         temperature=_temperature(temperature),
         stop=_texts("stop", (stop,) if isinstance(stop, str) else stop),
-        seed=seed,
+        seed=_seed(seed),
         timeout=_positive("timeout", timeout),
         privacy=_privacy(privacy),
-        model=model,
+        model=_word("model", model),
         metadata=_metadata(metadata),
         streaming=streaming,
         call_id=uuid4().hex,
@@ -77,10 +77,10 @@ def embed_request(
         agent=_name("agent", agent),
         inputs=texts,
         operation="embed",
-        task=task,
+        task=_word("task", task),
         timeout=_positive("timeout", timeout),
         privacy=_privacy(privacy),
-        model=model,
+        model=_word("model", model),
         metadata=_metadata(metadata),
         call_id=uuid4().hex,
     )
@@ -96,6 +96,25 @@ def _name(argument: str, value: str) -> str:
         isinstance(value, str) and bool(value.strip()),
         f"{argument} must be a non-empty string, not {_shape(value)}.",
         "Pass the agent's id as the configuration writes it.",
+    )
+    return value
+
+
+def _word(argument: str, value: str | None) -> str | None:
+    if value is not None:
+        _require(
+            isinstance(value, str) and bool(value.strip()),
+            f"{argument} must be a name that is not blank, not {_shape(value)}.",
+            "Leave it out for what the agent's configuration says.",
+        )
+    return value
+
+
+def _seed(value: int | None) -> int | None:
+    _require(
+        value is None or (isinstance(value, int) and not isinstance(value, bool)),
+        f"seed must be a whole number or None, not {_shape(value)}.",
+        "Pass an int, or leave it out.",
     )
     return value
 
