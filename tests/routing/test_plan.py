@@ -256,6 +256,14 @@ def test_an_alias_is_followed_and_noted() -> None:
     assert planned.notes[0] == "old is now general"
 
 
+def test_an_alias_is_noted_where_its_model_may_not_answer_too() -> None:
+    loaded = config({"primary": "claude-3-sonnet-20240229", "local": "coder"})
+
+    planned = route(loaded, Facts(missing_keys={"anthropic": "ANTHROPIC_API_KEY"}))
+
+    assert planned.notes[0].startswith("claude-3-sonnet-20240229 is now claude-")
+
+
 def test_an_unknown_agent_is_told_the_closest_ids() -> None:
     loaded = config(agent_models={"agent_02_architecte": AGENT})
 

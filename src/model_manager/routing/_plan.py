@@ -45,7 +45,10 @@ def plan(config: Config, request: Request, facts: Facts) -> Route:
         privacy=privacy,
         candidates=tuple(candidates),
         refused=tuple(refused),
-        notes=tuple(_notes(candidates, needs.capabilities, facts)),
+        notes=(
+            *_renamed([*candidates, *(refusal.candidate for refusal in refused)]),
+            *_notes(candidates, needs.capabilities, facts),
+        ),
         config_version=config.fingerprint,
     )
 
@@ -155,12 +158,16 @@ def _known_capabilities(ref: ModelRef, facts: Facts) -> Mapping[str, bool]:
     return known
 
 
+def _renamed(judged: list[Candidate]) -> Iterator[str]:
+    for candidate in judged:
+        if candidate.configured_as:
+            yield f"{candidate.configured_as} is now {candidate.model}"
+
+
 def _notes(
     candidates: list[Candidate], wanted: tuple[str, ...], facts: Facts
 ) -> Iterator[str]:
     for candidate in candidates:
-        if candidate.configured_as:
-            yield f"{candidate.configured_as} is now {candidate.model}"
         for capability in wanted:
             if capability not in candidate.capabilities:
                 yield f"whether {candidate.label} can do {capability} is not known"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from decimal import Decimal
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +138,7 @@ def response_dict(response: Response[Any]) -> dict[str, object]:
 def response_html(response: Response[Any]) -> str:
     """Return a response as HTML for notebooks: the text, then where it came from."""
     where = "local" if response.is_local else "cloud"
-    cost = "unknown" if response.cost is None else f"${response.cost:.6f}"
+    cost = _price(response.cost)
     tokens = f"{_count(response.usage.total_input_tokens)} in, "
     tokens += f"{_count(response.usage.output_tokens)} out"
     facts = (
@@ -192,6 +193,12 @@ def _health_words(endpoint: EndpointHealth) -> str:
     if endpoint.installed is not None:
         words.append(f"{len(endpoint.installed)} models installed")
     return ", ".join(words)
+
+
+def _price(cost: Decimal | None) -> str:
+    if cost is None:
+        return "unknown"
+    return f"${cost:.6f}" if cost else "$0"
 
 
 def _money(value: object) -> str | None:
