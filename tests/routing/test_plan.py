@@ -342,3 +342,52 @@ def test_every_plan_keeps_its_promises(  # noqa: PLR0917 - one argument a dimens
         assert planned.privacy == "local_only"
     if explicit and planned.candidates and explicit in order(planned):
         assert planned.candidates[0].model == explicit
+
+
+PRIVATE = {
+    "task_routing": {
+        "code": {"keywords": ["code"], "model": "coder"},
+        "secret": {"keywords": ["confidentiel"], "model": "coder"},
+    },
+    "privacy": {"tasks": {"secret": "local_only"}},
+}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"prompt": "code CONFIDENTIEL"},
+        {"prompt": "x" * 5000 + " confidentiel"},
+        {"system": "Tout ceci est confidentiel."},
+        {"task": "code", "prompt": "un document confidentiel"},
+        {"task": "a Secret review"},
+        {"prompt": [Message.user("confidentiel"), Message.user("and now code")]},
+    ],
+)
+def test_a_private_tasks_keyword_keeps_the_work_at_home_wherever_it_stands(
+    options: dict[str, Any],
+) -> None:
+    planned = route(config(**PRIVATE), **options)
+
+    assert planned.privacy == "local_only"
+    assert order(planned) == ["coder"]
+
+
+def test_a_private_keyword_in_a_text_to_embed_counts_too() -> None:
+    loaded = config({"primary": "gpt-6-luna", "embedding": "nomic"}, **PRIVATE)
+
+    planned = plan(loaded, embed_request("a", ["x", "confidentiel"]), Facts())
+
+    assert planned.privacy == "local_only"
+
+
+@pytest.mark.parametrize("name", ["gpt-oss:120b-cloud", "kimi:CLOUD", "glm-cloud"])
+def test_a_model_of_ollamas_cloud_is_refused_before_anybody_is_asked(name: str) -> None:
+    providers = {"ollama": {"models": {name: {}, "coder": {}}}}
+    loaded = config({"local": name, "fallback": "coder"}, model_providers=providers)
+
+    planned = route(loaded)
+
+    assert order(planned) == ["coder"]
+    assert planned.refused[0].code == "remote_model"
+    assert "pull" not in planned.refused[0].remedy

@@ -1,6 +1,6 @@
 """What the users write down; the only room that reads files or the environment."""
 
-from model_manager.config._catalog import Endpoint, ModelRef
+from model_manager.config._catalog import Endpoint, ModelRef, is_cloud_name
 from model_manager.config._closest import closest
 from model_manager.config._config import Config
 from model_manager.config._keys import read_keys
@@ -47,6 +47,7 @@ __all__ = [
     "closest",
     "config_schema",
     "find_file",
+    "is_cloud_name",
     "load_config",
     "read_keys",
     "render_reference",

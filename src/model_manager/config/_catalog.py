@@ -50,6 +50,21 @@ class ModelRef:
     """The name that was asked for, where an alias replaced it; else empty."""
     settings: ModelSettings = field(default=_NOTHING_KNOWN, repr=False)
 
+    @property
+    def is_forwarded(self) -> bool:
+        """Whether a server in the local zone would send it on to Ollama's cloud."""
+        endpoint = self.endpoint
+        return (
+            endpoint.is_local
+            and endpoint.kind == "ollama"
+            and is_cloud_name(self.model)
+        )
+
+
+def is_cloud_name(name: str) -> bool:
+    """Return whether a name itself asks for Ollama's cloud: `x:cloud`, `x-cloud`."""
+    return name.strip().lower().endswith((":cloud", "-cloud"))
+
 
 def endpoint_of(name: str, settings: ProviderSettings) -> Endpoint:
     """Return a written provider as an endpoint, defaults filled in."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from model_manager.config._catalog import Catalog, Endpoint, ModelRef
+from model_manager.config._catalog import Catalog, Endpoint, ModelRef, is_cloud_name
 from model_manager.config._mentions import Mention
 from model_manager.config._problems import path_text
 
@@ -78,7 +78,7 @@ def _endpoints(config: Config, catalog: Catalog) -> Iterator[str]:
 
 def _forwarded(endpoint: Endpoint) -> Iterator[str]:
     for model in endpoint.models if endpoint.kind == "ollama" else ():
-        if model.rpartition(":")[2].endswith("cloud"):
+        if is_cloud_name(model):
             yield (
                 f"{model!r} at {endpoint.name!r} runs in Ollama's cloud, not on this"
                 " machine: it is refused when it is called. List a model that is"

@@ -66,6 +66,8 @@ def _refused_by_presence(candidate: Candidate, facts: Facts) -> Refusal | None:
             f"the environment variable {missing} holds no key",
             f"Set {missing} and start again.",
         )
+    if candidate.is_forwarded:
+        return _forwarded(candidate)
     models = facts.installed.get(candidate.endpoint)
     if models is None or not candidate.is_local:
         return None
@@ -79,13 +81,17 @@ def _refused_by_presence(candidate: Candidate, facts: Facts) -> Refusal | None:
             "those that are there; nothing is downloaded by itself.",
         )
     if model.remote_host is not None:
-        return Refusal(
-            candidate,
-            "remote_model",
-            "the server would forward it to another machine",
-            "Name a model that runs on this machine.",
-        )
+        return _forwarded(candidate)
     return None
+
+
+def _forwarded(candidate: Candidate) -> Refusal:
+    return Refusal(
+        candidate,
+        "remote_model",
+        "its server would send the request on to another machine",
+        "Name a model that runs on this machine.",
+    )
 
 
 def _refused_by_capability(candidate: Candidate, needs: Needs) -> Refusal | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from model_manager.config import AgentModels, Config, ModelRef, ModelSettings
 from model_manager.errors import InvalidRequestError
 from model_manager.routing._judge import judge, needs_of
-from model_manager.routing._task import fold, task_of
+from model_manager.routing._task import fold, has_private_words, task_of
 from model_manager.routing._wishes import Wish, best_installed, wishes
 from model_manager.types import Candidate, Facts, Privacy, Refusal, Request, Route
 
@@ -66,7 +66,9 @@ def strictest_privacy(
         request.privacy,
         *(one for name, one in config.privacy.tasks.items() if fold(name) in said),
     )
-    return "local_only" if "local_only" in demands else "any"
+    if "local_only" in demands or has_private_words(config, request):
+        return "local_only"
+    return "any"
 
 
 def _candidates(
@@ -135,6 +137,7 @@ def _candidate(wish: Wish, ref: ModelRef, facts: Facts) -> Candidate:
         role=wish.role,
         why=wish.why,
         is_local=endpoint.is_local,
+        is_forwarded=ref.is_forwarded,
         configured_as=ref.configured_as,
         context_window=settings.context_window,
         max_output_tokens=settings.max_output_tokens,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from functools import lru_cache
 
 from model_manager.config import AgentModels, Config
-from model_manager.types import Request
+from model_manager.types import Request, ToolResult
 
 DEFAULT_RULE = "default"
 """The `task_routing` rule whose model serves when no keyword matches."""
@@ -26,6 +27,34 @@ def task_of(config: Config, agent: AgentModels, request: Request) -> str | None:
     if said is not None:
         return _known(config, said) or _matching(config, said) or said
     return _matching(config, _last_words(request))
+
+
+def has_private_words(config: Config, request: Request) -> bool:
+    """Return whether any text of a call has a keyword of a `local_only` task.
+
+    All texts are read to their end, whatever the task is called: a word that marks
+    private work counts wherever it stands. In the caller's `task=` the private task's
+    own name is such a word too.
+    """
+    for name, privacy in config.privacy.tasks.items():
+        if privacy != "local_only":
+            continue
+        rule = config.task_routing.get(name)
+        keywords = tuple(rule.keywords) if rule is not None else ()
+        if request.task and _has_word(fold(request.task), (name, *keywords)):
+            return True
+        if keywords and any(_has_word(fold(t), keywords) for t in _texts(request)):
+            return True
+    return False
+
+
+def _texts(request: Request) -> Iterator[str]:
+    yield from request.inputs
+    for message in request.messages:
+        yield message.text
+        for part in message.parts:
+            if isinstance(part, ToolResult):
+                yield part.content
 
 
 def _known(config: Config, said: str) -> str | None:

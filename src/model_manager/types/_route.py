@@ -38,6 +38,8 @@ class Candidate:
     """Why it stands at this place in the route, in words."""
     is_local: bool
     """Whether the endpoint lies in the `local` data zone."""
+    is_forwarded: bool = False
+    """Whether its local server would send the request on to another machine."""
     configured_as: str = ""
     """The name in the configuration, when an alias replaced it; else empty."""
     context_window: int | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from model_manager.config import is_cloud_name
 from model_manager.errors import (
     MalformedResponseError,
     ModelNotFoundError,
@@ -18,7 +19,6 @@ from model_manager.providers.ollama._errors import Failures
 from model_manager.providers.ollama._inventory import (
     InstalledModels,
     Inventory,
-    is_cloud_name,
     parse_inventory,
 )
 

@@ -10,6 +10,7 @@ from typing import Final
 
 from typing_extensions import override
 
+from model_manager.config import is_cloud_name
 from model_manager.errors import MalformedResponseError, RemoteModelError
 from model_manager.providers._loops import LoopLocal
 from model_manager.providers.ollama._errors import Failures
@@ -137,11 +138,6 @@ class Inventory:
             if models is not None and failures.model in models:
                 return models
             return await self.refresh(failures, connect=connect)
-
-
-def is_cloud_name(name: str) -> bool:
-    """Return whether the name itself asks for Ollama's cloud: `x:cloud`, `x-cloud`."""
-    return name.strip().lower().endswith((":cloud", "-cloud"))
 
 
 def parse_inventory(body: bytes) -> InstalledModels | None:
