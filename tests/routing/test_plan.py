@@ -82,6 +82,7 @@ def test_the_tasks_strategy_stands_behind_the_agents_own_models() -> None:
         ("Debug this parser", "code"),
         ("une réponse RAPIDE svp", "quick"),
         ("Fais une analyse complexe", "analysis"),
+        ("une analyse\n  complexe", "analysis"),
         ("Déboguer le module", "code"),
         ("a codex of laws", None),
     ],
@@ -289,6 +290,13 @@ def test_the_route_reads_as_text_as_data_and_as_escaped_html() -> None:
     assert planned.to_dict()["candidates"][0]["model"] == "coder"  # type: ignore[index]  # plain data
     assert "<b><b>" not in planned._repr_html_()
     assert "&lt;b&gt;" in planned._repr_html_()
+
+
+def test_a_terminal_does_not_obey_a_task_of_the_caller() -> None:
+    planned = route(config(), task="a\x1b[31m\nforged")
+
+    assert "\x1b" not in str(planned)
+    assert len(str(planned).splitlines()) == len(str(route(config())).splitlines())
 
 
 models = st.sampled_from(["claude-opus-5-5", "gpt-6-luna", "coder", "general"])

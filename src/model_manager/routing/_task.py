@@ -100,6 +100,8 @@ def _has_word(folded: str, keywords: tuple[str, ...]) -> bool:
 
 @lru_cache(maxsize=256)
 def _compiled(keywords: tuple[str, ...]) -> tuple[tuple[str, ...], re.Pattern[str]]:
-    words = tuple(map(fold, keywords))
-    choice = "|".join(map(re.escape, words))
+    # A keyword of several words is found over a line's end and wider spaces too.
+    folded = [fold(keyword).split() for keyword in keywords]
+    words = tuple(parts[0] for parts in folded if parts)
+    choice = "|".join(r"\s+".join(map(re.escape, parts)) for parts in folded if parts)
     return words, re.compile(rf"(?<!\w)(?:{choice})(?!\w)")

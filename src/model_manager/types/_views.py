@@ -58,7 +58,7 @@ def route_dict(route: Route) -> dict[str, object]:
 
 def route_text(route: Route) -> str:
     """Return a route as text for people."""
-    task = route.task or "none"
+    task = "none" if route.task is None else _printable(route.task)
     lines = [f"{route.agent}  (task: {task}, privacy: {route.privacy})"]
     if not route.candidates:
         lines.append("  nobody may answer")
@@ -193,6 +193,11 @@ def _health_words(endpoint: EndpointHealth) -> str:
     if endpoint.installed is not None:
         words.append(f"{len(endpoint.installed)} models installed")
     return ", ".join(words)
+
+
+def _printable(text: str) -> str:
+    """Show control characters as escapes: a terminal must not obey a caller's text."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _price(cost: Decimal | None) -> str:
