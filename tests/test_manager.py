@@ -23,6 +23,7 @@ from model_manager.testing import (
     OllamaServer,
     OpenAIServer,
     Reset,
+    Silence,
 )
 from model_manager.types import Completed, StreamReset
 
@@ -143,6 +144,16 @@ async def test_the_cloud_down_means_the_local_model_answers(
 
     assert (response.provider, response.is_local) == ("ollama", True)
     assert [a.outcome for a in response.attempts][-1] == "answered"
+
+
+async def test_a_silent_local_server_is_looked_at_within_the_calls_own_time(
+    servers: Servers, manager: ModelManager
+) -> None:
+    servers.ollama.always(Silence(), path="/api/version")
+    response = await manager.generate("cloudy", "hello", timeout=1)
+
+    assert response.provider == "anthropic"
+    assert 0.2 <= response.timings.total < 1
 
 
 async def test_private_work_reaches_no_cloud_server_whatever_fails(

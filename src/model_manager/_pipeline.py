@@ -70,17 +70,19 @@ class Line:
 class Walk:
     """One call on its way along its route: iterate `events`, then read `answer`."""
 
-    def __init__(self, request: Request, route: Route, line: Line) -> None:
-        """Start the clock of the call."""
+    def __init__(
+        self, request: Request, route: Route, line: Line, *, started: float
+    ) -> None:
+        """Take a call whose clock runs since `started`."""
         self.request = request
         self.route = route
         self.records: list[AttemptRecord] = []
         self.answer: Answer | None = None
         """The whole answer, once `events` has ended."""
-        self.started = line.clock.monotonic()
+        self.started = started
         self._line = line
         seconds = request.timeout or line.timeouts.total
-        self._deadline = Deadline.after(seconds, clock=line.clock)
+        self._deadline = Deadline(line.clock, started + seconds)
         self._pending = list(route.candidates)
         self._waited = 0.0
         self._decision = Decision("next", "")

@@ -37,6 +37,8 @@ from model_manager.usage import Pricer, Settler
 
 _LOOK_SECONDS = 2.0
 """How long a call may wait to hear what a local server has installed."""
+_LOOK_SHARE = 0.2
+"""The most of a call's own time that may go into that."""
 _LOOK_AGAIN = 60.0
 """Seconds before a server that did not tell is asked again."""
 _HEALTH_SECONDS = 10.0
@@ -89,11 +91,13 @@ class Runtime:
         Raises:
             NoCandidateError: Everybody was refused.
         """
-        await self._look()
+        started = self.clock.monotonic()
+        seconds = request.timeout or self.config.timeouts.total
+        await self._look(min(_LOOK_SECONDS, seconds * _LOOK_SHARE))
         route = self.route(request)
         if not route.candidates:
             raise nobody(route)
-        return Walk(request, route, self._line)
+        return Walk(request, route, self._line, started=started)
 
     def facts(self) -> Facts:
         """Return what is known at this moment, from memory."""
@@ -148,7 +152,7 @@ class Runtime:
             return factory(endpoint, key=key, http=given.http, clock=given.clock)
         return build_provider(endpoint, key=key, http=given.http, clock=given.clock)
 
-    async def _look(self) -> None:
+    async def _look(self, seconds: float) -> None:
         """See what local servers have, where that is not known yet.
 
         Runs before a call's route is planned, so that a model that is not there is
@@ -161,9 +165,7 @@ class Runtime:
             if not self._has_told(name) and self._may_look(name, now)
         ]
         if waiting:
-            await asyncio.gather(
-                *(self._check(name, _LOOK_SECONDS) for name in waiting)
-            )
+            await asyncio.gather(*(self._check(name, seconds) for name in waiting))
             self._looked_at.update(dict.fromkeys(waiting, now))
 
     def _may_look(self, name: str, now: float) -> bool:

@@ -19,11 +19,6 @@ class Deadline:
     at: float
     """On the clock's monotonic scale."""
 
-    @classmethod
-    def after(cls, seconds: float, *, clock: Clock) -> Deadline:
-        """Start the count now."""
-        return cls(clock, clock.monotonic() + seconds)
-
     @property
     def remaining(self) -> float:
         """Seconds left; not above zero when the deadline has passed."""
