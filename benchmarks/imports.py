@@ -14,11 +14,20 @@ from rig import print_table
 
 _ROUNDS = 21
 _NOTHING = "bare interpreter"
+_FIRST_MANAGER = """
+from model_manager import ModelManager
+ModelManager(
+    {"version": "1.1.0", "agent_models": {"a": {"local": "m"}},
+     "model_providers": {"ollama": {"models": {"m": {}}}}},
+    environ={},
+)
+"""
 _STATEMENTS = {
     _NOTHING: "pass",
     "asyncio": "import asyncio",
     "pydantic": "from pydantic import BaseModel, Field",
     "model_manager": "import model_manager",
+    "model_manager and a first manager": _FIRST_MANAGER,
     "openai": "import openai",
     "anthropic": "import anthropic",
 }
