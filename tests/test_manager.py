@@ -19,13 +19,15 @@ from model_manager.testing import (
     Answer,
     AnthropicServer,
     CutStream,
+    FakeClock,
     HttpFault,
     OllamaServer,
     OpenAIServer,
     Reset,
+    ScriptedProvider,
     Silence,
 )
-from model_manager.types import Completed, StreamReset
+from model_manager.types import Completed, InstalledModel, StreamReset
 
 KEYS = {"ANTHROPIC_API_KEY": "sk-ant-PLANTED-KEY", "OPENAI_API_KEY": "sk-PLANTED-KEY"}
 SONNET = "claude-sonnet-5-5"
@@ -190,6 +192,35 @@ async def test_without_keys_the_rest_still_works(servers: Servers) -> None:
 
         assert response.provider == "ollama"
         assert {r.code for r in response.route.refused} == {"missing_key"}
+
+
+async def test_a_model_installed_later_is_used_without_a_restart() -> None:
+    clock = FakeClock()
+    script = ScriptedProvider(clock=clock, installed={})
+    config = {
+        "version": "1.1.0",
+        "agent_models": {"a": {"local": "late"}},
+        "model_providers": {
+            "box": {
+                "kind": "scripted",
+                "base_url": "http://127.0.0.1:9",
+                "models": {"late": {}},
+            }
+        },
+    }
+    manager = ModelManager(
+        config, providers={"scripted": script.factory}, clock=clock, environ={}
+    )
+    with pytest.raises(errors.NoCandidateError, match="does not have it"):
+        await manager.generate("a", "hello")
+    script.installed = {"late": InstalledModel(name="late")}
+
+    with pytest.raises(errors.NoCandidateError):
+        await manager.generate("a", "hello")
+    clock.advance(61)
+    response = await manager.generate("a", "hello")
+
+    assert response.model == "late"
 
 
 @pytest.mark.parametrize("agent", ["cloudy", "homely", "plain"])

@@ -95,6 +95,8 @@ class Runtime:
         seconds = request.timeout or self.config.timeouts.total
         await self._look(min(_LOOK_SECONDS, seconds * _LOOK_SHARE))
         route = self.route(request)
+        if await self._look_again(route):
+            route = self.route(request)
         if not route.candidates:
             raise nobody(route)
         return Walk(request, route, self._line, started=started)
@@ -167,6 +169,22 @@ class Runtime:
         if waiting:
             await asyncio.gather(*(self._check(name, seconds) for name in waiting))
             self._looked_at.update(dict.fromkeys(waiting, now))
+
+    async def _look_again(self, route: Route) -> bool:
+        """Ask again who refused a model as not installed, if that was a while ago.
+
+        It may have been installed since; `True` when anybody was asked.
+        """
+        now = self.clock.monotonic()
+        doubtful = {
+            refusal.candidate.endpoint
+            for refusal in route.refused
+            if refusal.code == "not_installed"
+            and self._may_look(refusal.candidate.endpoint, now)
+        }
+        await asyncio.gather(*(self._check(name, _LOOK_SECONDS) for name in doubtful))
+        self._looked_at.update(dict.fromkeys(doubtful, now))
+        return bool(doubtful)
 
     def _may_look(self, name: str, now: float) -> bool:
         looked_at = self._looked_at.get(name)

@@ -109,7 +109,10 @@ def test_a_value_of_the_wrong_kind_is_told_with_what_is_expected(
 
 def test_an_agent_without_any_model_is_refused(r1: Data) -> None:
     r1["agent_models"]["idle"] = {"prefer_local": True}
+    r1["defaults"] = {"prefer_local": True}
+
     assert "no model" in problems(r1)["agent_models.idle"].message
+    assert "no model" in problems(r1)["defaults"].message
 
 
 def test_an_agent_may_live_from_its_tasks_strategy(r1: Data) -> None:

@@ -191,13 +191,14 @@ def _agents(data: Mapping[str, object]) -> Iterator[Problem]:
             expected="at least one agent, or 'defaults' for all",
         )
     strategies = objects(data.get("fallback_strategies"))
-    for agent, content in objects(agents).items():
+    listed = [(("agent_models", name), one) for name, one in objects(agents).items()]
+    for path, content in (*listed, (("defaults",), data.get("defaults"))):
         if not isinstance(content, dict) or any(content.get(role) for role in ROLES):
             continue
         task = content.get("task")
         if not (isinstance(task, str) and strategies.get(task)):
             yield Problem(
-                path=path_text(("agent_models", agent)),
+                path=path_text(path),
                 message="the agent has no model",
                 expected=(
                     "'primary', 'fallback' or 'local', or a 'task' that"

@@ -116,7 +116,8 @@ class ScriptedProvider:
             name: deque(script) for name, script in (by_model or {}).items()
         }
         self._clock: Clock = clock or FakeClock()
-        self._installed = installed
+        self.installed = installed
+        """What local servers have; may change, and is heard with the next `check`."""
 
     def script(self, *outcomes: ScriptedOutcome, model: str | None = None) -> None:
         """Add outcomes at the end of the script, or of one model's own script."""
@@ -159,7 +160,7 @@ class ScriptedProvider:
             status="ok",
             detail="scripted: no server is behind it.",
             seconds=0.0,
-            installed=self._installed,
+            installed=self.installed,
         )
 
     @asynccontextmanager
@@ -209,11 +210,13 @@ class _AtEndpoint:
         self._script = script
         self._endpoint = endpoint
         self._kind = kind
+        self.installed: Mapping[str, InstalledModel] | None = None
 
     def open(self, attempt: Attempt, /) -> AbstractAsyncContextManager[Reply]:
         return self._script.open(attempt)
 
     async def check(self) -> EndpointHealth:
+        self.installed = self._script.installed
         return self._script.health(self._endpoint, self._kind)
 
     async def aclose(self) -> None:
