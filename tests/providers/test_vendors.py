@@ -225,6 +225,38 @@ async def test_the_sdk_logs_no_prompt_and_no_key_at_debug(
 
 
 @pytest.mark.parametrize(
+    "counts", [[1], "many", {"n": "12"}, {"n": -1}, {"n": 1.5}, {"n": {"n": "x"}}]
+)
+async def test_counts_that_are_none_are_unknown_and_harm_no_answer(
+    wire: Any, kind: str, counts: Any
+) -> None:
+    names = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")
+    parts = ("prompt_tokens_details", "cache_creation", "output_tokens_details")
+    if isinstance(counts, dict):
+        counts = dict.fromkeys(names, counts["n"]) | dict.fromkeys(parts, "x")
+    wire.streams(
+        _first_event(kind),
+        *(f"data: {json.dumps(event)}\n\n".encode() for event in _last(kind, counts)),
+    )
+    attempt = wire.attempt(kind, streaming=True)
+    chunks, _ = await wire.ask(wire.provider(kind), attempt)
+    assert chunks[0] == TextDelta("Hi")
+    usage = chunks[-1].usage
+    assert usage is None or (usage.input_tokens, usage.output_tokens) == (None, None)
+
+
+def _last(kind: str, counts: object) -> list[dict[str, object]]:
+    if kind == "openai":
+        end = {"index": 0, "delta": {}, "finish_reason": "stop"}
+        return [{"choices": [end]}, {"choices": [], "usage": counts}]
+    delta = {"stop_reason": "end_turn"}
+    return [
+        {"type": "message_delta", "delta": delta, "usage": counts},
+        {"type": "message_stop"},
+    ]
+
+
+@pytest.mark.parametrize(
     ("fault", "expected"),
     [
         (httpx2.ConnectError("SECRET"), ConnectionFailedError),

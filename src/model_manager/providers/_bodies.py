@@ -44,3 +44,15 @@ def _plain(value: object) -> dict[Any, Any]:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError
+
+
+def count_of(value: object) -> int | None:
+    """Return a count of tokens; what cannot be one is unknown."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    return None
+
+
+def section_of(value: object) -> Mapping[str, Any]:
+    """Return a part of a provider's usage object; empty where it is no object."""
+    return value if isinstance(value, Mapping) else {}

@@ -13,6 +13,7 @@ from model_manager.errors import (
     MalformedResponseError,
     ProviderError,
 )
+from model_manager.providers._bodies import count_of, section_of
 from model_manager.providers._failures import Source, failure
 from model_manager.providers.anthropic._encode import REDACTED
 from model_manager.types import (
@@ -195,15 +196,15 @@ class MessageDecoder:
 
 def read_usage(raw: Mapping[str, Any]) -> Usage:
     """Return the usage; Anthropic's buckets do not overlap to begin with."""
-    split = raw.get("cache_creation") or {}
-    details = raw.get("output_tokens_details") or {}
+    split = section_of(raw.get("cache_creation"))
+    details = section_of(raw.get("output_tokens_details"))
     return Usage(
-        input_tokens=raw.get("input_tokens"),
-        output_tokens=raw.get("output_tokens"),
-        cache_read_tokens=raw.get("cache_read_input_tokens"),
-        cache_write_tokens=raw.get("cache_creation_input_tokens"),
-        cache_write_1h_tokens=split.get("ephemeral_1h_input_tokens"),
-        reasoning_tokens=details.get("thinking_tokens"),
+        input_tokens=count_of(raw.get("input_tokens")),
+        output_tokens=count_of(raw.get("output_tokens")),
+        cache_read_tokens=count_of(raw.get("cache_read_input_tokens")),
+        cache_write_tokens=count_of(raw.get("cache_creation_input_tokens")),
+        cache_write_1h_tokens=count_of(split.get("ephemeral_1h_input_tokens")),
+        reasoning_tokens=count_of(details.get("thinking_tokens")),
         service_tier=raw.get("service_tier"),
         raw=dict(raw),
     )

@@ -15,6 +15,7 @@ from model_manager.errors import (
     MalformedResponseError,
     ProviderError,
 )
+from model_manager.providers._bodies import count_of, section_of
 from model_manager.providers._failures import Source, failure
 from model_manager.types import (
     Chunk,
@@ -142,7 +143,7 @@ class ChatDecoder:
             self._model = event.get("model")
         usage = event.get("usage")
         if usage:
-            self._usage = usage
+            self._usage = section_of(usage)
         tier = event.get("service_tier")
         if tier is not None:
             self._tier = tier
@@ -262,19 +263,20 @@ def read_usage(raw: Mapping[str, Any], tier: str | None) -> Usage:
 
     OpenAI counts cached tokens, read and written, inside `prompt_tokens`.
     """
-    prompt = raw.get("prompt_tokens")
-    details = raw.get("prompt_tokens_details") or {}
-    read, written = details.get("cached_tokens"), details.get("cache_write_tokens")
+    prompt = count_of(raw.get("prompt_tokens"))
+    details = section_of(raw.get("prompt_tokens_details"))
+    read = count_of(details.get("cached_tokens"))
+    written = count_of(details.get("cache_write_tokens"))
     uncached = None
     if prompt is not None:
         uncached = max(0, prompt - (read or 0) - (written or 0))
-    output_details = raw.get("completion_tokens_details") or {}
+    output_details = section_of(raw.get("completion_tokens_details"))
     return Usage(
         input_tokens=uncached,
-        output_tokens=raw.get("completion_tokens"),
+        output_tokens=count_of(raw.get("completion_tokens")),
         cache_read_tokens=read,
         cache_write_tokens=written,
-        reasoning_tokens=output_details.get("reasoning_tokens"),
+        reasoning_tokens=count_of(output_details.get("reasoning_tokens")),
         service_tier=tier,
         raw=raw,
     )
