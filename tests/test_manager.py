@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -434,36 +431,6 @@ def test_the_background_thread_ends_with_close(servers: Servers) -> None:
     assert not [t for t in threading.enumerate() if "model_manager-sync" in t.name]
     assert manager.sync.generate("plain", "hello").text, "a later call starts anew"
     manager.sync.close()
-
-
-_FORKING = """
-import os, signal, sys
-from model_manager import ModelManager
-from model_manager.testing import OllamaServer
-with OllamaServer(models=["m"]) as server:
-    ollama = {"base_url": server.base_url, "models": {"m": {}}}
-    manager = ModelManager({
-        "version": "1.1.0",
-        "agent_models": {"a": {"primary": "m"}},
-        "model_providers": {"ollama": ollama},
-    })
-    manager.sync.generate("a", "hello")
-    for asks in (True, False):
-        child = os.fork()
-        if not child:
-            signal.alarm(10)
-            if asks:
-                manager.sync.generate("a", "hello")
-            sys.exit(0)
-        assert os.waitpid(child, 0)[1] == 0
-    manager.sync.generate("a", "hello")
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-def test_a_forked_child_answers_and_ends_while_its_parent_goes_on() -> None:
-    command = [sys.executable, "-c", _FORKING]
-    subprocess.run(command, check=True, timeout=60)  # noqa: S603 - our own script
 
 
 @pytest.mark.parametrize(

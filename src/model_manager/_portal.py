@@ -6,7 +6,7 @@ import atexit
 import os
 import threading
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
@@ -46,9 +46,8 @@ class Portal:
         with self._lock:
             portal, self._portal = self._portal, None
             stack, self._stack = self._stack, ExitStack()
-            if portal is not None and self._pid != os.getpid():
-                _disown(portal)
-            stack.close()
+            if portal is not None and self._pid == os.getpid():
+                stack.close()
             atexit.unregister(self.close)
 
     def _started(self) -> BlockingPortal:
@@ -60,8 +59,6 @@ class Portal:
                 )
 
                 # After a fork the parent's thread is not here: begin anew.
-                if self._portal is not None:
-                    _disown(self._portal)
                 self._stack = ExitStack()
                 self._pid = os.getpid()
                 self._portal = self._stack.enter_context(
@@ -69,12 +66,3 @@ class Portal:
                 )
                 atexit.register(self.close)
             return self._portal
-
-
-def _disown(portal: BlockingPortal) -> None:
-    """Mark a parent's portal as stopped, in a forked child that cannot stop it.
-
-    What is left of it would otherwise wait for a thread that is not there.
-    """
-    with suppress(StopIteration, RuntimeError):
-        portal.stop().send(None)
