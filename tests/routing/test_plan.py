@@ -352,7 +352,7 @@ def test_every_plan_keeps_its_promises(  # noqa: PLR0917 - one argument a dimens
         assert planned.candidates[0].model == explicit
 
 
-PRIVATE = {
+PRIVATE: dict[str, Any] = {
     "task_routing": {
         "code": {"keywords": ["code"], "model": "coder"},
         "secret": {"keywords": ["confidentiel"], "model": "coder"},
@@ -391,7 +391,7 @@ def test_a_private_keyword_in_a_text_to_embed_counts_too() -> None:
 
 @pytest.mark.parametrize("name", ["gpt-oss:120b-cloud", "kimi:CLOUD", "glm-cloud"])
 def test_a_model_of_ollamas_cloud_is_refused_before_anybody_is_asked(name: str) -> None:
-    providers = {"ollama": {"models": {name: {}, "coder": {}}}}
+    providers: dict[str, Any] = {"ollama": {"models": {name: {}, "coder": {}}}}
     loaded = config({"local": name, "fallback": "coder"}, model_providers=providers)
 
     planned = route(loaded)
