@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
+import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
@@ -431,6 +436,50 @@ def test_the_background_thread_ends_with_close(servers: Servers) -> None:
     assert not [t for t in threading.enumerate() if "model_manager-sync" in t.name]
     assert manager.sync.generate("plain", "hello").text, "a later call starts anew"
     manager.sync.close()
+
+
+def test_closing_ends_a_call_that_is_under_way(servers: Servers) -> None:
+    servers.openai.always(Silence())
+    manager = servers.manager()
+
+    with ThreadPoolExecutor(1) as pool:
+        call: Future[Any] = pool.submit(manager.sync.generate, "plain", "hello")
+        while not servers.openai.requests:
+            time.sleep(0.01)
+        manager.sync.close()
+
+        with pytest.raises(errors.ModelManagerError, match="closed while"):
+            call.result(timeout=30)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_child_gets_a_background_loop_of_its_own(servers: Servers) -> None:
+    """In a process of its own: a fork beside pytest's threads proves nothing."""
+    program = f"""
+import json, os
+from model_manager import ModelManager
+manager = ModelManager(json.loads({json.dumps(json.dumps(servers.config()))}),
+                       environ={KEYS!r})
+manager.sync.generate("plain", "hello")
+child = os.fork()
+if child == 0:
+    manager.sync.generate("plain", "hello")
+    os._exit(7)
+_, status = os.waitpid(child, 0)
+assert os.waitstatus_to_exitcode(status) == 7
+manager.sync.generate("plain", "hello")
+manager.sync.close()
+"""
+    done = subprocess.run(  # noqa: S603 - our own interpreter and program
+        [sys.executable, "-c", program],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert len(servers.openai.requests) == 3
 
 
 @pytest.mark.parametrize(

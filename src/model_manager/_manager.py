@@ -69,7 +69,8 @@ class ModelManager:
         self._runtime = compose(
             config, providers=providers, http=http, clock=clock, environ=environ
         )
-        self._sync: SyncManager | None = None
+        self._sync: dict[str, SyncManager] = {}
+        """Empty until `sync` is first asked for; `setdefault` needs no lock."""
 
     @property
     def config(self) -> Config:
@@ -82,8 +83,7 @@ class ModelManager:
         # Late here and in `for_agent`: both are made of this class's methods.
         from model_manager.sync import SyncManager  # noqa: PLC0415 - see above
 
-        self._sync = self._sync or SyncManager(self)
-        return self._sync
+        return self._sync.setdefault("sync", SyncManager(self))
 
     async def generate(
         self,
@@ -275,10 +275,10 @@ class ModelManager:
     async def aclose(self) -> None:
         """Close what the running loop and `sync` opened; a later call opens anew."""
         await self._runtime.aclose()
-        if self._sync is not None:
+        if self._sync:
             import asyncio  # noqa: PLC0415 - as in `__init__`
 
-            await asyncio.to_thread(self._sync.close)
+            await asyncio.to_thread(self.sync.close)
 
     async def __aenter__(self) -> Self:
         """Enter; connections open when they are needed."""
