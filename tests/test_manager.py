@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
@@ -32,7 +32,7 @@ from model_manager.testing import (
     ScriptedProvider,
     Silence,
 )
-from model_manager.types import Completed, InstalledModel, StreamReset
+from model_manager.types import Completed, InstalledModel, StreamReset, Usage
 
 KEYS = {"ANTHROPIC_API_KEY": "sk-ant-PLANTED-KEY", "OPENAI_API_KEY": "sk-PLANTED-KEY"}
 SONNET = "claude-sonnet-5-5"
@@ -277,6 +277,10 @@ async def test_a_tool_is_called_and_its_result_is_answered(
     assert answered.text.startswith("Simulated answer")
 
 
+class Holder(BaseModel):
+    call: Callable[[], int]
+
+
 class City(BaseModel):
     name: str
     people: int
@@ -296,6 +300,18 @@ async def test_embedding_keeps_the_order_of_its_inputs(manager: ModelManager) ->
     assert len(both.vectors) == 2
     assert both.vectors[1] == second.vectors[0] != both.vectors[0]
     assert (both.model, both.cost) == ("nomic-embed-text", Decimal(0))
+
+
+async def test_embeddings_of_the_cloud_have_a_price(servers: Servers) -> None:
+    config = servers.config()
+    price = {"input": "1", "output": "2"}
+    config["model_providers"]["openai"]["models"]["vectors"] = {"price": price}
+    config["defaults"] = {"embedding": "vectors"}
+    servers.openai.always(Answer(usage=Usage(input_tokens=1_000_000)))
+    async with ModelManager(config, environ=KEYS) as manager:
+        embedded = await manager.embed("somebody", ["one"])
+
+    assert embedded.cost == Decimal(1)
 
 
 async def test_a_cut_stream_begins_anew_elsewhere(
@@ -498,6 +514,10 @@ manager.sync.close()
         ({"output_type": list[int]}, "object"),
         ({"output_type": {"type": "object", "required": 5}}, "JSON Schema"),
         ({"output_type": print}, "JSON Schema"),
+        ({"output_type": [1]}, "JSON Schema"),
+        ({"output_type": Holder}, "JSON Schema"),
+        ({"output_type": {"type": "object", "$ref": "#/$defs/no"}}, "does not hold"),
+        ({"output_type": {"$ref": "http://example.com/s"}}, "does not hold"),
         ({"model": "unheard-of"}, "not known"),
     ],
 )

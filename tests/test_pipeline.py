@@ -22,6 +22,7 @@ from model_manager.types import (
     Finish,
     StreamReset,
     TextDelta,
+    ThinkingDelta,
     ToolCall,
     ToolCallDelta,
     Usage,
@@ -240,6 +241,28 @@ async def test_plain_text_cannot_be_unsaid_so_a_break_raises_with_what_came() ->
     assert caught.value.partial_text == "half"
     assert "half" not in str(caught.value)
     assert bench.asked == ["first"]
+
+
+async def test_text_falls_back_unseen_while_only_thinking_was_seen() -> None:
+    cut = errors.StreamInterruptedError("cut.")
+    bench = Bench([ThinkingDelta("hm"), cut], [ThinkingDelta("hm"), cut], said("fine"))
+
+    async with bench.manager.stream("a", "hi") as stream:
+        pieces = [piece async for piece in stream.text]
+
+    assert pieces == ["fine"]
+    assert stream.response.thinking == ""
+
+
+async def test_a_kept_response_keeps_no_frame_of_the_call_alive() -> None:
+    down = errors.OverloadedError("busy.", status=529)
+    bench = Bench(down, down, said("fine"))
+
+    response = await bench.manager.generate("a", "hi")
+
+    kept = [a.error for a in response.attempts if a.error is not None]
+    assert len(kept) == 2
+    assert all(error.__traceback__ is None for error in kept)
 
 
 async def test_a_stall_in_the_middle_of_a_stream_is_a_break() -> None:

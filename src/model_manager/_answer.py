@@ -29,6 +29,7 @@ from model_manager.types import (
 
 E = TypeVar("E", bound=ProviderError)
 Piece: TypeAlias = TextDelta | ThinkingDelta | ToolCallDelta
+PIECES = (TextDelta, ThinkingDelta, ToolCallDelta)
 
 _CHARACTERS_PER_TOKEN = 4
 """For counts of our own where an answer broke before its usage came."""
@@ -84,10 +85,11 @@ class Answer:
             await self._next()
 
     async def handing_out(self) -> AsyncGenerator[Piece]:
-        """Yield every piece of the answer."""
+        """Yield the pieces of the answer that the caller wants to see."""
+        wanted = (TextDelta,) if self.attempt.request.text_only else PIECES
         chunk, self._peeked = self._peeked, None
         while not isinstance(chunk, Finish):
-            if isinstance(chunk, (TextDelta, ThinkingDelta, ToolCallDelta)):
+            if isinstance(chunk, wanted):
                 self.handed_out = True
                 yield chunk
             chunk = await self._next()
@@ -186,11 +188,12 @@ class Answer:
 
     def thinking_parts(self) -> tuple[Thinking, ...]:
         """The thinking in blocks: each ends where its signature came."""
+        origin = self.attempt.candidate.endpoint
         parts, words = [], []
         for delta in self._thinking:
             words.append(delta.text)
             if delta.signature is not None:
-                parts.append(Thinking("".join(words), delta.signature))
+                parts.append(Thinking("".join(words), delta.signature, origin))
                 words = []
         if words:
             parts.append(Thinking("".join(words)))
@@ -214,7 +217,7 @@ class Answer:
     def _arguments(self, text: str) -> dict[str, object]:
         try:
             value = json.loads(text or "{}")
-        except ValueError:
+        except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):
             raise self._error(

@@ -25,6 +25,8 @@ from model_manager.types import (
 if TYPE_CHECKING:
     from model_manager._pipeline import Walk
 
+_TOO_SHORT = 0.001
+"""Seconds in which no model writes: what came at once tells no speed."""
 _SHOWN = 3
 """Refusals that an error's message spells out; the route holds them all."""
 
@@ -105,7 +107,7 @@ def _speed(walk: Walk, answer: Answer, *, now: float) -> float | None:
     seconds = walk.records[-1].seconds
     if answer.first_at is not None and not answer.whole:
         seconds = now - answer.first_at
-    return usage.output_tokens / seconds if seconds > 0 else None
+    return usage.output_tokens / seconds if seconds > _TOO_SHORT else None
 
 
 def nobody(route: Route) -> NoCandidateError:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from model_manager.errors import InvalidRequestError, OutputInvalidError
 from model_manager.types import OutputSpec
@@ -36,6 +36,7 @@ def output_spec(output_type: object) -> OutputSpec | None:
 def _from_schema(schema: Mapping[str, object]) -> OutputSpec:
     from jsonschema.exceptions import SchemaError  # noqa: PLC0415 - 0.1 s to import
     from jsonschema.validators import validator_for  # noqa: PLC0415 - as above
+    from referencing import Registry  # noqa: PLC0415 - as above
 
     _must_be_object(schema)
     checker = validator_for(schema)
@@ -44,7 +45,9 @@ def _from_schema(schema: Mapping[str, object]) -> OutputSpec:
     except SchemaError as error:
         message = f"output_type is not a JSON Schema: see {error.json_path}."
         raise InvalidRequestError(message, remedy="Correct the schema.") from None
-    validator = checker(schema)
+    _must_resolve(schema)
+    # An empty registry: by itself the library would fetch remote references.
+    validator = checker(schema, registry=Registry())
 
     def parse(text: str) -> object:
         value = _loads(text)
@@ -60,16 +63,54 @@ def _from_schema(schema: Mapping[str, object]) -> OutputSpec:
     return OutputSpec(_name(title if isinstance(title, str) else ""), schema, parse)
 
 
-@lru_cache(maxsize=128)
-def _from_type(output_type: Any) -> OutputSpec:
+def _must_resolve(schema: Mapping[str, object]) -> None:
+    """Refuse a schema that points at what it does not hold, before anything is sent."""
+    from referencing import Registry  # noqa: PLC0415 - 0.1 s to import
+    from referencing.exceptions import Unresolvable  # noqa: PLC0415 - as above
+    from referencing.jsonschema import DRAFT202012  # noqa: PLC0415 - as above
+
+    root = DRAFT202012.create_resource(dict(schema))
+    resolver = Registry().with_resource("", root).resolver()
+    for reference in _references(schema):
+        try:
+            resolver.lookup(reference)
+        except Unresolvable:
+            message = f"output_type points at {reference!r}, which it does not hold."
+            raise InvalidRequestError(
+                message, remedy="Put it under '$defs'; nothing is fetched."
+            ) from None
+
+
+def _references(part: object) -> Iterator[str]:
+    if isinstance(part, Mapping):
+        reference = part.get("$ref")
+        if isinstance(reference, str):
+            yield reference
+        for value in part.values():
+            yield from _references(value)
+    elif isinstance(part, (list, tuple)):
+        for value in part:
+            yield from _references(value)
+
+
+def _from_type(output_type: object) -> OutputSpec:
     try:
-        adapter: TypeAdapter[object] = TypeAdapter(output_type)
-        schema = adapter.json_schema()
-    except PydanticSchemaGenerationError:
-        message = f"output_type {output_type!r} has no JSON Schema."
-        raise InvalidRequestError(
-            message, remedy="Give a pydantic model, a dataclass, or a JSON Schema."
-        ) from None
+        return _from_known_type(output_type)
+    except (PydanticUserError, TypeError):
+        # TypeError: not hashable, so no type at all.
+        pass
+    message = f"output_type, a {type(output_type).__name__}, has no JSON Schema."
+    raise InvalidRequestError(
+        message,
+        remedy="Give a pydantic model, a dataclass, a TypedDict of typing_extensions, "
+        "or a JSON Schema.",
+    )
+
+
+@lru_cache(maxsize=128)
+def _from_known_type(output_type: Any) -> OutputSpec:
+    adapter: TypeAdapter[object] = TypeAdapter(output_type)
+    schema = adapter.json_schema()
     _must_be_object(schema)
 
     def parse(text: str) -> object:
@@ -100,7 +141,7 @@ def _must_be_object(schema: Mapping[str, object]) -> None:
 def _loads(text: str) -> object:
     try:
         return json.loads(_unfenced(text))
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     raise _invalid(["$ (not JSON)"], text)
 

@@ -216,6 +216,7 @@ class Walk:
     def _judge(
         self, error: ProviderError, candidate: Candidate, *, handed_out: bool
     ) -> Decision:
+        error.__traceback__ = None
         situation = Situation(
             tries_here=sum(r.candidate is candidate for r in self.records),
             tries_in_all=len(self.records),
@@ -245,6 +246,9 @@ class Walk:
         self, error: ProviderError, candidate: Candidate, lost: Answer | None
     ) -> ModelManagerError | None:
         """Prepare what follows a failure: the error to raise, or `None` to go on."""
+        # A record outlives the call; a traceback would keep its frames alive, prompts
+        # and all.
+        error.__traceback__ = None
         if not self.records[-1].decision:
             # It failed after it was opened, where the retry loop no longer looks.
             self._judge(error, candidate, handed_out=lost is not None)

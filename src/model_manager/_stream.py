@@ -77,17 +77,20 @@ class Stream:
         return self._response
 
     async def _texts(self) -> AsyncIterator[str]:
-        async with aclosing(self._begin("raise")) as events:
+        async with aclosing(self._begin("raise", text_only=True)) as events:
             async for event in events:
                 if isinstance(event, TextDelta):
                     yield event.text
 
-    def _begin(self, on_break: OnBreak) -> AsyncGenerator[StreamEvent]:
+    def _begin(
+        self, on_break: OnBreak, *, text_only: bool = False
+    ) -> AsyncGenerator[StreamEvent]:
         if self._events is not None:
             message = "a stream can be read once only."
             raise InvalidRequestError(message, remedy="Call stream() again.")
         chosen = self._on_break or on_break
-        self._events = self._run(replace(self._request, on_break=chosen))
+        request = replace(self._request, on_break=chosen, text_only=text_only)
+        self._events = self._run(request)
         return self._events
 
     async def _run(self, request: Request) -> AsyncGenerator[StreamEvent]:

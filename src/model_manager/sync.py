@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from model_manager._binding import adopt
 from model_manager._manager import ModelManager
-from model_manager._portal import Portal
 from model_manager.types import Response, StreamEvent
 
 if TYPE_CHECKING:
     from model_manager._agent import SyncAgentHandle
+    from model_manager._portal import Portal
     from model_manager._stream import Stream
 
 __all__ = ["SyncManager", "SyncStream"]
@@ -57,6 +57,9 @@ class SyncManager:
 
     def __init__(self, manager: ModelManager) -> None:
         """Stand beside a manager; the background loop starts with the first call."""
+        # Late: it brings asyncio, which an import need not cost.
+        from model_manager._portal import Portal  # noqa: PLC0415 - see above
+
         self.manager = manager
         self.portal = Portal()
 

@@ -45,6 +45,8 @@ class Thinking:
     text: str = field(repr=False)
     signature: str | None = field(default=None, repr=False)
     """Anthropic's proof of origin; other providers never see it."""
+    origin: str | None = None
+    """The endpoint that gave it: no other one can check the signature, or sees it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,8 @@ class Request:
     """The caller's own labels; kept with the call, never sent to a provider."""
     streaming: bool = False
     """Whether the caller wants the answer in pieces."""
+    text_only: bool = False
+    """Whether the caller sees the text alone, and no thinking or tool calls."""
     on_break: OnBreak = "restart"
     """What to do when an answer breaks after its first piece was handed out."""
     call_id: str = ""

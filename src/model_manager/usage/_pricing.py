@@ -38,6 +38,7 @@ class Pricer:
     def __init__(self, config: Config) -> None:
         """Read the overrides and local endpoints off the configuration."""
         self._config = config
+        self._warned: set[str] = set()
 
     def price(
         self, candidate: Candidate, usage: Usage, *, model: str | None = None
@@ -59,7 +60,15 @@ class Pricer:
         if usage.input_tokens is None or usage.output_tokens is None:
             return UNKNOWN
         names = (model, candidate.model) if model else (candidate.model,)
-        return _from_table(endpoint, usage, names)
+        price = _from_table(endpoint, usage, names)
+        if price is UNKNOWN and candidate.label not in self._warned:
+            self._warned.add(candidate.label)
+            _log.warning(
+                "no price is known for %s, so its cost is unknown: set 'price' for it "
+                "under 'model_providers'",
+                candidate.label,
+            )
+        return price
 
 
 def _overridden(price: PriceOverride, usage: Usage) -> Decimal | None:
@@ -105,7 +114,6 @@ def _from_table(endpoint: Endpoint, usage: Usage, names: tuple[str, ...]) -> Pri
             # LookupError: no such model. ValueError: buckets that do not add up.
             continue
         return Price(found.total_price, f"genai-prices {__version__}: {found.model.id}")
-    _log.warning("no price is known for %s at %s", names[-1], endpoint.name)
     return UNKNOWN
 
 

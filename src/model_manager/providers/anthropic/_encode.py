@@ -50,7 +50,7 @@ def message_body(attempt: Attempt) -> bytes:
     body: dict[str, Any] = {
         "model": model,
         "max_tokens": _max_tokens(attempt),
-        "messages": _turns(request.messages),
+        "messages": _turns(request.messages, attempt.candidate.endpoint),
     }
     system = "\n\n".join(m.text for m in request.messages if m.role == "system")
     if system:
@@ -88,14 +88,15 @@ def _set_temperature(body: dict[str, Any], value: float) -> None:
         body["temperature"] = value
 
 
-def _turns(messages: Iterable[Message]) -> list[dict[str, Any]]:
+def _turns(messages: Iterable[Message], endpoint: str) -> list[dict[str, Any]]:
     """Return turns whose roles alternate, results of tools first in theirs."""
     turns: list[dict[str, Any]] = []
     for message in messages:
         if message.role == "system":
             continue
         role = "assistant" if message.role == "assistant" else "user"
-        blocks = [block for part in message.parts if (block := _block(part))]
+        parts = (part for part in message.parts if not _is_foreign(part, endpoint))
+        blocks = [block for part in parts if (block := _block(part))]
         if not blocks:
             continue
         if turns and turns[-1]["role"] == role:
@@ -107,6 +108,11 @@ def _turns(messages: Iterable[Message]) -> list[dict[str, Any]]:
             # Results must come first; the sort keeps the order otherwise.
             turn["content"].sort(key=lambda block: block["type"] != "tool_result")
     return turns
+
+
+def _is_foreign(part: Part, endpoint: str) -> bool:
+    """Return whether a part is thinking that another endpoint signed."""
+    return isinstance(part, Thinking) and part.origin not in {None, endpoint}
 
 
 def _block(part: Part) -> dict[str, Any] | None:

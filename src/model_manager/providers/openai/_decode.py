@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from array import array
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -248,7 +249,8 @@ def decode_vectors(body: bytes, *, count: int, source: Source) -> list[Chunk]:
         raw = answer.get("usage")
         end = Finish(
             reason="stop",
-            usage=read_usage(raw, None) if raw else None,
+            # An embedding writes nothing; the protocol does not say so.
+            usage=replace(read_usage(raw, None), output_tokens=0) if raw else None,
             model=answer.get("model"),
         )
     except _UNREADABLE:
