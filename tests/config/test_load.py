@@ -218,3 +218,16 @@ def test_loading_reads_no_sdk_and_no_transport() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert shown.stdout.strip() == "set()"
+
+
+def test_a_private_task_that_nothing_names_is_announced(r1: dict[str, Any]) -> None:
+    r1["privacy"] = {"tasks": {"privcy": "local_only"}}
+
+    assert any("'privcy'" in notice for notice in load_config(r1).notices)
+
+
+def test_control_characters_are_no_part_of_a_name(r1: dict[str, Any]) -> None:
+    r1["agent_models"]["a\x00"] = r1["agent_models"].popitem()[1]
+
+    with pytest.raises(ConfigError):
+        load_config(r1)

@@ -205,3 +205,20 @@ def test_a_file_whose_content_is_a_key_is_not_shown(tmp_path: Path) -> None:
     assert KEYS[0] not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    "value", ["k", ["k1"], {"value": "k"}, 12345678], ids=lambda v: type(v).__name__
+)
+def test_a_key_among_a_models_options_is_refused_in_any_shape(
+    r1: Data, value: object
+) -> None:
+    models = r1["model_providers"]["ollama"]["models"]
+    models["mixtral-8x7b"] = {"options": {"api_key": value}}
+    with pytest.raises(ConfigError, match="field of this name"):
+        load_config(r1)
+
+
+def test_a_task_may_be_called_like_a_key(r1: Data) -> None:
+    r1["fallback_strategies"] = {"secret": ["mixtral-8x7b"]}
+    assert load_config(r1).fallback_strategies["secret"] == ("mixtral-8x7b",)

@@ -24,7 +24,24 @@ def notices_of(
         *_endpoints(config, catalog),
         *_local_roles(catalog, found),
         *_confined_agents(config, catalog),
+        *_idle_privacy(config),
     )
+
+
+def _idle_privacy(config: Config) -> Iterator[str]:
+    """Tell of a private task that nothing else names: it may be misspelt."""
+    agents = (*config.agent_models.values(), config.defaults)
+    used = {
+        *(agent.task for agent in agents if agent is not None),
+        *config.fallback_strategies,
+        *config.task_routing,
+    }
+    for task in config.privacy.tasks:
+        if task not in used:
+            yield (
+                f"privacy.tasks names {task!r}, which no agent, strategy or rule has:"
+                " it counts only for calls that say so. Check its spelling."
+            )
 
 
 def _where(found: Sequence[Mention], model: str) -> str:

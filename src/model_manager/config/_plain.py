@@ -46,6 +46,22 @@ def plain(value: object, *, problems: list[Problem]) -> Any:
     return _Copier(problems).copy(value, ())
 
 
+def _could_be_key(value: object, path: Path) -> bool:
+    """Tell whether a value could be a key; lists and the like only among options.
+
+    Elsewhere they hold models: an agent or a task may well be called "key".
+    """
+    if isinstance(value, str):
+        return True
+    return "options" in path[:-1] and not isinstance(value, bool | None)
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, str):
+        return f"a text of {len(value)} characters"
+    return f"a value of type {type(value).__name__}"
+
+
 def _is_broken(text: str) -> bool:
     return any("\ud800" <= char <= "\udfff" for char in text)
 
@@ -98,10 +114,8 @@ class _Copier:
 
     def _field(self, name: str, value: object, path: Path) -> Any:
         is_task = path[:-1] == _TASKS  # a task may well be called "secret"
-        if is_secret_field(name) and isinstance(value, str) and not is_task:
-            self._secret(
-                path, f"a text of {len(value)} characters in a field of this name"
-            )
+        if is_secret_field(name) and not is_task and _could_be_key(value, path):
+            self._secret(path, f"{_kind(value)} in a field of this name")
             return None
         return self.copy(value, path)
 

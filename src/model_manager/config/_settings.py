@@ -13,7 +13,9 @@ Wait = Annotated[float, Field(ge=0, le=3_600, allow_inf_nan=False)]
 Name = Annotated[
     str,
     StringConstraints(
-        min_length=1, max_length=200, pattern=r"^\S(?:[^\x00-\x1f]*\S)?$"
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\s\x00-\x1f](?:[^\x00-\x1f]*[^\s\x00-\x1f])?$",
     ),
 ]
 
