@@ -388,6 +388,7 @@ async def test_an_agents_handle_has_the_same_methods(manager: ModelManager) -> N
     assert (await handle.generate("hello")).is_local
     assert handle.explain("hello").agent == "homely"
     assert await asyncio.to_thread(lambda: handle.sync.generate("hello").is_local)
+    manager.sync.close()
 
 
 def test_ten_loops_in_a_row_share_one_manager(servers: Servers) -> None:
@@ -409,6 +410,33 @@ def test_threads_with_loops_of_their_own_share_one_manager(servers: Servers) -> 
         done = list(pool.map(lambda _: asyncio.run(four()), range(24)))
 
     assert done == [4] * 24
+
+
+def test_leaving_the_manager_in_one_loop_disturbs_no_other(servers: Servers) -> None:
+    servers.openai.always(Answer(text="word " * 40, pause=0.01))
+    manager = servers.manager()
+    begun = threading.Event()
+
+    async def long() -> str:
+        async with manager.stream("plain", "hi") as stream:
+            async for _ in stream:
+                begun.set()
+        return stream.response.text
+
+    async def short() -> None:
+        async with manager:
+            await manager.generate("homely", "hi")
+            manager.sync.generate("homely", "hi")
+
+    with ThreadPoolExecutor(2) as pool:
+        answers = [pool.submit(asyncio.run, long())]
+        answers.append(pool.submit(lambda: manager.sync.generate("plain", "hi").text))
+        begun.wait(30)
+        asyncio.run(short())
+        texts = {answer.result(timeout=30) for answer in answers}
+    manager.sync.close()
+
+    assert texts == {"word " * 40}
 
 
 def test_threads_without_a_loop_share_the_sync_methods(servers: Servers) -> None:

@@ -273,12 +273,11 @@ class ModelManager:
         return await self._runtime.health(local_only=local_only)
 
     async def aclose(self) -> None:
-        """Close what the running loop and `sync` opened; a later call opens anew."""
-        await self._runtime.aclose()
-        if self._sync:
-            import asyncio  # noqa: PLC0415 - as in `__init__`
+        """Close what the running loop opened; a later call opens anew.
 
-            await asyncio.to_thread(self.sync.close)
+        Other loops and `sync` may be at work: what they opened ends with them.
+        """
+        await self._runtime.aclose()
 
     async def __aenter__(self) -> Self:
         """Enter; connections open when they are needed."""

@@ -92,17 +92,17 @@ async def test_explicit_close_closes_once_and_a_later_use_starts_anew() -> None:
     await local.aclose()
 
 
-async def test_explicit_close_has_other_live_loops_close_their_own() -> None:
+async def test_explicit_close_leaves_the_values_of_other_loops_to_them() -> None:
     local = things()
     ready, finish = threading.Event(), asyncio.Event()
-    theirs: list[tuple[Thing, asyncio.AbstractEventLoop]] = []
+    theirs: list[tuple[Thing, asyncio.AbstractEventLoop, bool]] = []
 
     async def elsewhere() -> None:
-        theirs.append((local.get(), asyncio.get_running_loop()))
+        thing = local.get()
+        theirs.append((thing, asyncio.get_running_loop(), False))
         ready.set()
         await finish.wait()
-        for _ in range(5):
-            await asyncio.sleep(0)
+        theirs.append((thing, asyncio.get_running_loop(), thing.closed_in is None))
 
     other = threading.Thread(target=asyncio.run, args=(elsewhere(),))
     other.start()
@@ -110,12 +110,13 @@ async def test_explicit_close_has_other_live_loops_close_their_own() -> None:
     mine = local.get()
 
     await local.aclose()
-    thing, loop = theirs[0]
-    loop.call_soon_threadsafe(finish.set)
+    theirs[0][1].call_soon_threadsafe(finish.set)
     await asyncio.to_thread(other.join)
 
     assert mine.closed_in is mine.made_in
-    assert thing.closed_in is loop
+    thing, loop, was_open = theirs[1]
+    assert was_open, "it was still in use there"
+    assert thing.closed_in is loop, "it ended with its loop"
 
 
 def test_explicit_close_is_not_held_up_by_a_loop_that_no_longer_runs() -> None:

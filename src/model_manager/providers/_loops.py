@@ -27,7 +27,6 @@ class _Process(Generic[T]):
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     entries: dict[asyncio.AbstractEventLoop, _Entry[T]] = field(default_factory=dict)
-    closing: set[asyncio.Task[None]] = field(default_factory=set)
 
 
 class LoopLocal(Generic[T]):
@@ -65,22 +64,15 @@ class LoopLocal(Generic[T]):
         return entry.value
 
     async def aclose(self) -> None:
-        """Close the running loop's value; have other live loops close theirs.
+        """Close the running loop's value; a later `get` makes a new one.
 
-        The others close theirs when they next run; this call does not wait for them.
-        A later `get` makes a new value.
+        Values of other loops are in use there, and end with their loops.
         """
-        running = asyncio.get_running_loop()
         process = self._process()
         with process.lock:
-            entries = dict(process.entries)
-            process.entries.clear()
-        for loop, entry in entries.items():
-            if loop is not running:
-                _close_in(loop, process, entry)
-        mine = entries.get(running)
-        if mine is not None:
-            await mine.guard.aclose()
+            entry = process.entries.pop(asyncio.get_running_loop(), None)
+        if entry is not None:
+            await entry.guard.aclose()
 
     def _process(self) -> _Process[T]:
         pid = os.getpid()
@@ -131,23 +123,3 @@ def _is_over(loop: asyncio.AbstractEventLoop, entry: _Entry[T]) -> bool:
 
 def _has_ended(guard: AsyncGenerator[None]) -> bool:
     return isinstance(guard, AsyncGeneratorType) and guard.ag_frame is None
-
-
-def _close_in(
-    loop: asyncio.AbstractEventLoop, process: _Process[T], entry: _Entry[T]
-) -> None:
-    """Have another loop close its own value, if it is still alive."""
-
-    async def finish() -> None:
-        await entry.guard.aclose()
-
-    def begin() -> None:
-        task = loop.create_task(finish())
-        process.closing.add(task)
-        task.add_done_callback(process.closing.discard)
-
-    try:
-        loop.call_soon_threadsafe(begin)
-    except RuntimeError:
-        # The loop was closed in the meantime, and its value with it.
-        return
