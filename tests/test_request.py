@@ -26,3 +26,18 @@ def test_a_task_or_model_that_is_no_name_is_told(argument: dict[str, Any]) -> No
 def test_a_seed_that_is_no_whole_number_is_told(seed: Any) -> None:
     with pytest.raises(InvalidRequestError, match="seed must be a whole number"):
         chat_request("agent", "hello", seed=seed)
+
+
+@pytest.mark.parametrize("limit", [1.5, float("inf"), "9", True])
+def test_a_limit_of_the_answer_that_is_no_whole_number_is_told(limit: Any) -> None:
+    with pytest.raises(InvalidRequestError, match="max_output_tokens must be a whole"):
+        chat_request("agent", "hello", max_output_tokens=limit)
+
+
+@pytest.mark.parametrize("arguments", [("", "x"), (" ", "x"), ("agent", "x", "")])
+def test_a_blank_name_is_called_blank_and_not_by_its_type(
+    arguments: tuple[str, ...],
+) -> None:
+    agent, prompt, *task = arguments
+    with pytest.raises(InvalidRequestError, match="not a blank one"):
+        chat_request(agent, prompt, task=task[0] if task else None)

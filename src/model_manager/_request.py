@@ -43,7 +43,7 @@ def chat_request(
         task=_word("task", task),
         tools=_tools(tools),
         output=_output(output_type),
-        max_output_tokens=_positive("max_output_tokens", max_output_tokens),
+        max_output_tokens=_limit(max_output_tokens),
         temperature=_temperature(temperature),
         stop=_texts("stop", (stop,) if isinstance(stop, str) else stop),
         seed=_seed(seed),
@@ -192,6 +192,15 @@ def _positive(argument: str, value: Number | None) -> Number | None:
     return value
 
 
+def _limit(value: int | None) -> int | None:
+    _require(
+        value is None or (isinstance(value, int) and not isinstance(value, bool)),
+        f"max_output_tokens must be a whole number above 0, not {value!r}.",
+        "Pass an int, or leave it out.",
+    )
+    return _positive("max_output_tokens", value)
+
+
 def _privacy(value: Privacy | None) -> Privacy | None:
     _require(
         value is None or value in _PRIVACY,
@@ -223,4 +232,6 @@ def _temperature(value: float | None) -> float | None:
 
 
 def _shape(value: object) -> str:
+    if isinstance(value, str) and not value.strip():
+        return "a blank one"
     return type(value).__name__
