@@ -174,6 +174,19 @@ def test_all_failed_is_two_lines_and_verbose_names_every_attempt(
     assert "private" not in done.err + more.err
 
 
+def test_verbose_names_every_attempt_before_an_answer_too(
+    cli: Any, two: str, ollama_server: OllamaServer
+) -> None:
+    ollama_server.always(HttpFault(500), path="/api/chat")
+
+    done = cli("-v", "-c", two, "ask", "writer", "a private prompt")
+
+    assert done.code == 0
+    assert "attempt: 1. ollama/small" in done.err
+    assert "vllm/big" in done.err.partition("attempt: 2.")[2].partition("\n")[0]
+    assert "private" not in done.err
+
+
 def test_a_deadline_has_the_exit_code_of_a_failure(
     cli: Any, two: str, ollama_server: OllamaServer
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from model_manager import ModelManager, Stream
+from model_manager.cli._failures import story_of
 from model_manager.cli._options import (
     Agent,
     AsJson,
@@ -66,6 +67,8 @@ class Question:
     timeout: float | None = None
     model: str | None = None
     local_only: bool = False
+    verbose: bool = False
+    """Whether stderr tells of every attempt."""
 
     @property
     def privacy(self) -> Privacy | None:
@@ -90,7 +93,8 @@ def ask(
 ) -> None:
     """Ask an agent, and print its answer."""
     _require_one_form(stream=stream, as_json=as_json)
-    loaded = session_of(context).load(config)
+    session = session_of(context)
+    loaded = session.load(config)
     question = Question(
         agent=agent,
         prompt=prompt_text(prompt, file),
@@ -99,6 +103,7 @@ def ask(
         timeout=timeout,
         model=model,
         local_only=local_only,
+        verbose=session.verbose,
     )
     wait_for(
         _streamed(loaded, question)
@@ -157,7 +162,7 @@ async def _whole(config: Config, question: Question, *, as_json: bool) -> None:
         write_json(response.to_dict())
     else:
         write(response.text + _line_end(response.text))
-        _tell_provenance(response)
+        _tell_provenance(response, verbose=question.verbose)
 
 
 async def _streamed(config: Config, question: Question) -> None:
@@ -174,7 +179,7 @@ async def _streamed(config: Config, question: Question) -> None:
         ) as stream,
     ):
         await _print_events(stream)
-        _tell_provenance(stream.response)
+        _tell_provenance(stream.response, verbose=question.verbose)
 
 
 async def _print_events(stream: Stream) -> None:
@@ -206,7 +211,9 @@ def _tell_reset(event: StreamReset) -> None:
     )
 
 
-def _tell_provenance(response: Response[Any]) -> None:
+def _tell_provenance(response: Response[Any], *, verbose: bool) -> None:
+    for line in story_of(response.attempts) if verbose else ():
+        note(line, label="attempt")
     where = "local" if response.is_local else "cloud"
     facts = [
         f"{response.provider}/{response.model} ({where})",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from rich.text import Text
@@ -22,6 +22,7 @@ from model_manager.errors import (
     StreamBrokenError,
     UnknownAgentError,
 )
+from model_manager.types import AttemptRecord
 
 UNEXPECTED = 1
 CONFIGURATION = 3
@@ -131,13 +132,18 @@ def _lines(error: BaseException, code: int) -> Iterator[str]:
     yield _one_line(getattr(error, "remedy", "")) or "see docs/errors.md."
 
 
-def _more(error: BaseException, code: int) -> Iterator[str]:
-    for attempt in getattr(error, "attempts", ()):
+def story_of(attempts: Iterable[AttemptRecord]) -> Iterator[str]:
+    """Yield a line for every attempt: who, how long, what happened, what was done."""
+    for attempt in attempts:
         reason = attempt.error.what if attempt.error is not None else attempt.outcome
         yield (
             f"  {attempt.number}. {attempt.candidate.label}, {attempt.seconds:.2f} s:"
             f" {_one_line(str(reason))} ({attempt.decision or 'the last one'})"
         )
+
+
+def _more(error: BaseException, code: int) -> Iterator[str]:
+    yield from story_of(getattr(error, "attempts", ()))
     if code == UNEXPECTED:
         # Frames only: an exception's own words might repeat a prompt or an answer.
         for frame in traceback.extract_tb(error.__traceback__):
