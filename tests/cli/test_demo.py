@@ -117,3 +117,4 @@ def test_the_demo_says_whether_a_real_ollama_is_there(
 
     assert ("A real Ollama 0.32.15 answers" in words) is port_is_real
     assert ("No real Ollama answers" in words) is not port_is_real
+    assert "model-manager route AGENT --live" in words

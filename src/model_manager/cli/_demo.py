@@ -73,15 +73,15 @@ def real_ollama(host: str, port: int) -> str | None:
 
 def _about_ollama(version: str | None) -> str:
     address = f"{_OLLAMA[0]}:{_OLLAMA[1]}"
+    how = (
+        "name its models under 'model_providers' in models_config.json, then:"
+        " model-manager route AGENT --live, and model-manager ask AGENT PROMPT."
+    )
     if version is None:
-        return (
-            f"No real Ollama answers on {address}. With one, the same agents get real"
-            " answers: see 'model-manager ask --help'."
-        )
+        return f"No real Ollama answers on {address}. To use one, start it, {how}"
     return (
         f"A real Ollama {version} answers on {address}; the demo leaves it alone. To"
-        " use it, name its models under 'model_providers' in models_config.json, then:"
-        " model-manager route AGENT --live, and model-manager ask AGENT PROMPT."
+        f" use it, {how}"
     )
 
 
