@@ -14,7 +14,7 @@ from model_manager import errors
 class Verdict:
     """What may follow a failure of one class."""
 
-    retry: Literal["never", "at_once", "backoff", "as_told"]
+    retry: Literal["never", "at_once", "as_told"]
     """Whether the same candidate may be asked again, and after which wait: `as_told`
     waits for what the provider asked, or backs off where it asked nothing."""
     fallback: Literal["anyone", "larger_window", "nobody"]
