@@ -49,6 +49,12 @@ async def test_a_scripted_answer_arrives_whole_with_every_character(
     assert client.text(await client.chat(stream=stream)) == text
 
 
+async def test_half_a_surrogate_pair_is_answered_and_not_a_crash(client: Any) -> None:
+    halves = [{"role": "user", "content": "\ud83d \udcc3"}]
+
+    assert (await client.chat(messages=halves)).status == 200
+
+
 async def test_after_the_script_comes_the_default_again(client: Any) -> None:
     client.server.script(Answer(text="one"), HttpFault(500))
 

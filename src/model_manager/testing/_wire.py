@@ -117,7 +117,9 @@ class Wire(Protocol):
 
 def as_json(value: object) -> bytes:
     """Return compact JSON; text stays as it is, so that it is seen in UTF-8."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    # A lone surrogate is replaced, as real servers do.
+    return text.encode(errors="replace")
 
 
 def pieces(text: str, size: int) -> list[str]:
