@@ -122,3 +122,13 @@ def test_a_large_file_with_a_repeated_field_is_told_of_without_delay(
     path.write_text('{"x": {' + fields + ', "k1": 2}}', "utf-8")
     with pytest.raises(ConfigError, match=r"x\.k1: the field is given twice"):
         load_config(path)
+
+
+@pytest.mark.parametrize("name", ["missing.json", "."])
+def test_a_path_that_holds_no_file_asks_for_another_path(
+    name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / name)
+
+    assert caught.value.remedy.startswith("Give another path")

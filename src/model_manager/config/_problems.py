@@ -85,7 +85,11 @@ def _in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
 
 
 def config_error(
-    problems: Iterable[Problem], *, origin: str, missing: Sequence[str] = ()
+    problems: Iterable[Problem],
+    *,
+    origin: str,
+    missing: Sequence[str] = (),
+    remedy: str = "Correct the file; docs/configuration.md describes every field.",
 ) -> ConfigError:
     """Return the one error that lists every problem of a configuration.
 
@@ -103,5 +107,5 @@ def config_error(
     return ConfigError(
         "\n".join(lines) + "\n ",
         problems=every,
-        remedy="Correct the file; docs/configuration.md describes every field.",
+        remedy=remedy,
     )

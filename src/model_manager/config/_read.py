@@ -73,14 +73,21 @@ def _refuse(origin: str, message: str, expected: str = "") -> NoReturn:
     raise config_error([problem], origin=origin)
 
 
+def _refuse_path(origin: str, message: str) -> NoReturn:
+    expected = "the path of a JSON file that may be read"
+    problem = Problem(path="", message=message, expected=expected)
+    remedy = f"Give another path, or correct {VARIABLE} if the path came from there."
+    raise config_error([problem], origin=origin, remedy=remedy)
+
+
 def _read_bytes(path: FilePath, origin: str) -> bytes:
     reason = ""
     content = b""
     try:
         if path.is_dir():
-            _refuse(origin, "this is a directory", "the path of a JSON file")
+            _refuse_path(origin, "this is a directory")
         if path.exists() and not path.is_file():
-            _refuse(origin, "this is no ordinary file", "the path of a JSON file")
+            _refuse_path(origin, "this is no ordinary file")
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
@@ -91,7 +98,7 @@ def _read_bytes(path: FilePath, origin: str) -> bytes:
     except ValueError:
         reason = "this is no path"
     if reason:
-        _refuse(origin, reason, "the path of a JSON file that may be read")
+        _refuse_path(origin, reason)
     if len(content) > MAX_BYTES:
         _refuse(origin, "the file is too large", f"at most {MAX_BYTES:,} bytes")
     return content
