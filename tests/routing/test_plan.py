@@ -190,6 +190,20 @@ def test_the_best_installed_model_stands_last_when_nothing_configured_is_there()
     assert planned.candidates[-1].role == "installed"
 
 
+def test_the_installed_model_that_stands_in_can_do_what_the_call_needs() -> None:
+    chat = frozenset({"completion"})
+    installed = {
+        "large": InstalledModel(name="large", size=9 * 10**9, capabilities=chat),
+        "small": InstalledModel(
+            name="small", size=2 * 10**9, capabilities=chat | {"tools"}
+        ),
+    }
+    facts = Facts(installed={"ollama": installed})
+
+    assert order(route(config(), facts))[-1] == "large"
+    assert order(route(config(), facts, tools=[Tool("look")]))[-1] == "small"
+
+
 def test_a_local_model_that_is_forwarded_elsewhere_is_refused() -> None:
     remote = InstalledModel(name="coder", remote_host="https://elsewhere.example")
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from model_manager.config import AgentModels, Config, ModelRef, ModelSettings
 from model_manager.errors import InvalidRequestError
-from model_manager.routing._judge import judge, needs_of
+from model_manager.routing._judge import Needs, judge, needs_of
 from model_manager.routing._task import fold, has_private_words, task_of
 from model_manager.routing._wishes import Wish, best_installed, wishes
 from model_manager.types import Candidate, Facts, Privacy, Refusal, Request, Route
@@ -33,7 +33,8 @@ def plan(config: Config, request: Request, facts: Facts) -> Route:
     needs = needs_of(request, privacy)
     candidates: list[Candidate] = []
     refused: list[Refusal] = []
-    for candidate in _candidates(config, agent, request, facts=facts, task=task):
+    wished = _all_wishes(config, agent, request, facts=facts, task=task, needs=needs)
+    for candidate in _candidates(config, wished, facts):
         refusal = judge(candidate, needs, facts)
         if refusal is None:
             candidates.append(candidate)
@@ -72,15 +73,10 @@ def strictest_privacy(
 
 
 def _candidates(
-    config: Config,
-    agent: AgentModels,
-    request: Request,
-    *,
-    facts: Facts,
-    task: str | None,
+    config: Config, wished: Iterable[Wish], facts: Facts
 ) -> Iterator[Candidate]:
     seen: set[tuple[str, str]] = set()
-    for wish in _all_wishes(config, agent, request, facts=facts, task=task):
+    for wish in wished:
         for ref in _refs(config, wish):
             key = (ref.endpoint.name, ref.model)
             if key not in seen:
@@ -95,10 +91,11 @@ def _all_wishes(
     *,
     facts: Facts,
     task: str | None,
+    needs: Needs,
 ) -> Iterator[Wish]:
     yield from wishes(config, agent, request, task=task)
     if request.operation == "chat" and facts.installed:
-        best = best_installed(config, facts, task=task)
+        best = best_installed(config, facts, task=task, capabilities=needs.capabilities)
         if best is not None:
             yield best
 

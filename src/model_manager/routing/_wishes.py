@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from model_manager.config import AgentModels, Config
@@ -79,14 +79,22 @@ def _embedding_wishes(
         yield Wish("embedding", name, "the first model listed with embeddings")
 
 
-def best_installed(config: Config, facts: Facts, *, task: str | None) -> Wish | None:
+def best_installed(
+    config: Config, facts: Facts, *, task: str | None, capabilities: Sequence[str] = ()
+) -> Wish | None:
     """Return the best local model that a server says it really has, if any was asked.
 
-    Best is: listed in the configuration, made for code when the task is code, not
-    larger than the card can hold by `max_vram_usage_percent`, then the largest.
+    Best is: not known to lack what the call needs, not larger than the card can hold
+    by `max_vram_usage_percent`, made for code when the task is code, listed in the
+    configuration, then the largest.
     """
     ranked = [
-        (_rank(config, endpoint, model, task=task), endpoint, name)
+        (
+            model.capabilities is None or model.capabilities.issuperset(capabilities),
+            _rank(config, endpoint, model, task=task),
+            endpoint,
+            name,
+        )
         for endpoint, models in facts.installed.items()
         if config.endpoints[endpoint].is_local
         for name, model in models.items()
@@ -94,7 +102,7 @@ def best_installed(config: Config, facts: Facts, *, task: str | None) -> Wish | 
     ]
     if not ranked:
         return None
-    _, endpoint, name = max(ranked)
+    _, _, endpoint, name = max(ranked)
     return Wish("installed", name, "the best installed local model", endpoint)
 
 
