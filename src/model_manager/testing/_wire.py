@@ -118,7 +118,8 @@ class Wire(Protocol):
 def as_json(value: object) -> bytes:
     """Return compact JSON; text stays as it is, so that it is seen in UTF-8."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    # A lone surrogate is replaced, as real servers do.
+    # A lone surrogate is replaced, as by the JSON decoder of Go, in which Ollama is
+    # written; llama.cpp would refuse the request.
     return text.encode(errors="replace")
 
 
