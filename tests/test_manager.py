@@ -534,6 +534,8 @@ manager.sync.close()
         ({"prompt": 5}, "prompt must be"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
         ({"temperature": 7}, "temperature"),
+        ({"temperature": True}, "temperature"),
+        ({"prompt": "half \ud800"}, "half a character"),
         ({"timeout": -1}, "timeout"),
         ({"privacy": "local"}, "local_only"),
         ({"metadata": {"a": 1}}, "metadata"),

@@ -144,7 +144,8 @@ def all_failed(
     what = first.what if first is not None else "it gave no reason"
     asked = len({record.candidate.label for record in records})
     return AllCandidatesFailedError(
-        f"all failed: {asked} candidate(s), {len(records)} attempt(s); first: {what}",
+        f"every model that may answer failed ({asked} asked, {len(records)} attempts); "
+        f"the first: {what}",
         attempts=records,
         route=route,
         remedy=first.remedy if first is not None else "",

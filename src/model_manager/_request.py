@@ -11,6 +11,8 @@ from model_manager.types import Message, OutputSpec, Privacy, Request, Tool
 
 Item = TypeVar("Item")
 Number = TypeVar("Number", int, float)
+_HOTTEST = 2
+"""The highest temperature that any vendor takes (OpenAI)."""
 _PRIVACY = ("any", "local_only")
 
 
@@ -134,10 +136,27 @@ def _messages(
             "prompt has no message to answer.",
             "Add Message.user(...).",
         )
-    if system is None:
-        return turns
-    _texts("system", (system,))
-    return (Message.system(system), *turns)
+    if system is not None:
+        _texts("system", (system,))
+        turns = (Message.system(system), *turns)
+    _require(
+        all(map(_is_whole, turns)),
+        "prompt holds half a character (a lone surrogate).",
+        "Read the text as UTF-8, or drop what cannot be read.",
+    )
+    return turns
+
+
+def _is_whole(message: Message) -> bool:
+    """Whether a message can be written as UTF-8: no wire takes half a character."""
+    text = message.text
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _tools(tools: Sequence[Tool]) -> tuple[Tool, ...]:
@@ -223,9 +242,10 @@ def _metadata(value: Mapping[str, str] | None) -> Mapping[str, str]:
 
 
 def _temperature(value: float | None) -> float | None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     _require(
-        value is None or (isinstance(value, (int, float)) and 0 <= value <= 2),  # noqa: PLR2004 - the vendors' range
-        f"temperature must lie between 0 and 2, not be {value!r}.",
+        value is None or (is_number and 0 <= value <= _HOTTEST),
+        f"temperature must be a number from 0 to {_HOTTEST}, not {value!r}.",
         "Most work wants 0 to 1.",
     )
     return value

@@ -121,7 +121,8 @@ class UnknownAgentError(ModelManagerError, LookupError):
         hint = f"Did you mean {' or '.join(map(repr, closest))}? " if closest else ""
         super().__init__(
             f"no agent {agent!r} in the configuration.",
-            remedy=f"{hint}Add it under 'agent_models', or set 'defaults'.",
+            remedy=f"{hint}Add it under 'agent_models', or set 'defaults'; "
+            "'model-manager agents' lists those that are there.",
         )
         self.agent = agent
         self.closest = tuple(closest)

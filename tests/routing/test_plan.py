@@ -254,6 +254,14 @@ def test_a_prompt_too_long_for_a_window_is_refused_before_it_is_sent() -> None:
     assert "coder" not in order(route(loaded, max_output_tokens=2000))
 
 
+def test_the_window_that_a_server_tells_counts_where_none_is_configured() -> None:
+    small = InstalledModel(name="coder", context_window=1000)
+    facts = Facts(installed={"ollama": {"coder": small}})
+
+    assert "coder" in order(route(config(), facts))
+    assert "coder" not in order(route(config(), facts, prompt="x" * 5000))
+
+
 def test_embedding_asks_one_model_because_vectors_do_not_compare() -> None:
     loaded = config({**AGENT, "embedding": "nomic"})
 

@@ -9,7 +9,15 @@ from model_manager.errors import InvalidRequestError
 from model_manager.routing._judge import Needs, judge, needs_of
 from model_manager.routing._task import fold, has_private_words, task_of
 from model_manager.routing._wishes import Wish, best_installed, wishes
-from model_manager.types import Candidate, Facts, Privacy, Refusal, Request, Route
+from model_manager.types import (
+    Candidate,
+    Facts,
+    InstalledModel,
+    Privacy,
+    Refusal,
+    Request,
+    Route,
+)
 
 _CAPABILITIES = ("tools", "vision", "json_schema", "embeddings", "thinking")
 
@@ -126,7 +134,11 @@ def _refs(config: Config, wish: Wish) -> tuple[ModelRef, ...]:
 def _candidate(wish: Wish, ref: ModelRef, facts: Facts) -> Candidate:
     settings = ref.settings
     endpoint = ref.endpoint
-    capabilities = _known_capabilities(ref, facts)
+    models = facts.installed.get(endpoint.name)
+    there = models.get(ref.model) if models is not None else None
+    # What the server says is the most that the model could take; what is configured
+    # is what it is run with.
+    window = settings.context_window or (there.context_window if there else None)
     return Candidate(
         endpoint=endpoint.name,
         kind=endpoint.kind,
@@ -136,25 +148,25 @@ def _candidate(wish: Wish, ref: ModelRef, facts: Facts) -> Candidate:
         is_local=endpoint.is_local,
         is_forwarded=ref.is_forwarded,
         configured_as=ref.configured_as,
-        context_window=settings.context_window,
+        context_window=window,
         max_output_tokens=settings.max_output_tokens,
-        capabilities=capabilities,
+        capabilities=_known_capabilities(settings, there),
         options=settings.options,
     )
 
 
-def _known_capabilities(ref: ModelRef, facts: Facts) -> Mapping[str, bool]:
-    written = ref.settings.capabilities
+def _known_capabilities(
+    settings: ModelSettings, there: InstalledModel | None
+) -> Mapping[str, bool]:
+    written = settings.capabilities
     known = {
         name: value
         for name in _CAPABILITIES
         if (value := getattr(written, name)) is not None
     }
-    models = facts.installed.get(ref.endpoint.name)
-    model = models.get(ref.model) if models is not None else None
-    if model is not None and model.capabilities is not None:
+    if there is not None and there.capabilities is not None:
         for name in _CAPABILITIES:
-            known.setdefault(name, name in model.capabilities)
+            known.setdefault(name, name in there.capabilities)
     return known
 
 
