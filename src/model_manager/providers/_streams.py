@@ -50,6 +50,10 @@ class Decoder(Protocol):
         """
         ...
 
+    def take_answer(self, body: bytes, /) -> Sequence[Chunk]:
+        """Decode a whole answer that was not streamed, `Finish` included."""
+        ...
+
     def finish(self) -> Sequence[Chunk]:
         """Return the last chunks, ending in `Finish`; raises for a void answer."""
         ...

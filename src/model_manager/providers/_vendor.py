@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -24,7 +24,8 @@ from model_manager.errors import (
 from model_manager.providers import _headers
 from model_manager.providers._failures import Source, Verdict, failure
 from model_manager.providers._loops import LoopLocal
-from model_manager.types import Chunk, Clock, EndpointHealth, Reply
+from model_manager.providers._streams import Decoder, read_stream, replay
+from model_manager.types import Attempt, Chunk, Clock, EndpointHealth, Reply
 
 if TYPE_CHECKING:
     import httpx2
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 Classify = Callable[[int | None, object], Verdict]
 """Status (`None` inside a stream) and decoded body to what they mean."""
+MakeDecoder = Callable[[Source, Callable[[object], ProviderError]], Decoder]
+"""Where an answer comes from, and what an error event in it means, to its decoder."""
 
 _CHECK_SECONDS: Final = 5.0
 _CONNECT_SECONDS: Final = 5.0
@@ -123,6 +126,25 @@ class Line:
             yield response, _headers.pick(response.headers.raw)
         finally:
             await response.aclose()
+
+    @asynccontextmanager
+    async def answer(
+        self, attempt: Attempt, path: str, content: bytes, *, decoder: MakeDecoder
+    ) -> AsyncIterator[Reply]:
+        """Post a chat request; yield the reply, streamed or whole as was asked."""
+        model, stream = attempt.candidate.model, attempt.request.streaming
+        connect = attempt.timeouts.connect
+        async with self.send(
+            path, content, model=model, connect=connect, stream=stream
+        ) as (response, headers):
+            source = self.source(model, headers)
+            reader = decoder(source, self.fault_in(source))
+            if stream:
+                chunks = read_stream(response, reader, source=source, clock=self.clock)
+            else:
+                chunks = replay(reader.take_answer(response.content))
+            async with aclosing(chunks):
+                yield reply_of(chunks, headers, whole=not stream)
 
     def source(self, model: str, headers: Mapping[str, str] | None = None) -> Source:
         """Return where the answer with these headers came from, for its errors."""

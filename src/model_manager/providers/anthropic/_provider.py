@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from model_manager.errors import UnsupportedFeatureError
 from model_manager.providers._failures import failure
-from model_manager.providers._streams import read_stream, replay
-from model_manager.providers._vendor import Dialect, Line, reply_of
+from model_manager.providers._vendor import Dialect, Line
 from model_manager.providers.anthropic._decode import MessageDecoder
 from model_manager.providers.anthropic._encode import message_body
 from model_manager.providers.anthropic._errors import classify
@@ -87,19 +86,8 @@ class AnthropicProvider:
                 what="has no embeddings",
                 remedy="Set 'embedding' of the agent to a model of another provider.",
             )
-        stream = attempt.request.streaming
-        async with line.send(
-            "/v1/messages",
-            message_body(attempt),
-            model=model,
-            connect=attempt.timeouts.connect,
-            stream=stream,
-        ) as (response, headers):
-            source = line.source(model, headers)
-            decoder = MessageDecoder(source, line.fault_in(source))
-            if stream:
-                chunks = read_stream(response, decoder, source=source, clock=line.clock)
-            else:
-                chunks = replay(decoder.take_answer(response.content))
-            async with aclosing(chunks):
-                yield reply_of(chunks, headers, whole=not stream)
+        body = message_body(attempt)
+        async with line.answer(
+            attempt, "/v1/messages", body, decoder=MessageDecoder
+        ) as reply:
+            yield reply

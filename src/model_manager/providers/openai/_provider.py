@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from model_manager.providers._streams import read_stream, replay
+from model_manager.providers._streams import replay
 from model_manager.providers._vendor import Dialect, Line, host_of, reply_of
 from model_manager.providers.openai._decode import ChatDecoder, decode_vectors
 from model_manager.providers.openai._encode import chat_body, embeddings_body
@@ -70,7 +70,10 @@ class OpenAIProvider:
         """
         if attempt.request.operation == "embed":
             return self._embed(attempt)
-        return self._chat(attempt)
+        body = chat_body(attempt, genuine=self._genuine)
+        return self._line.answer(
+            attempt, "/chat/completions", body, decoder=ChatDecoder
+        )
 
     async def check(self) -> EndpointHealth:
         """List the models, which is free; never raises."""
@@ -79,26 +82,6 @@ class OpenAIProvider:
     async def aclose(self) -> None:
         """Forget the clients of the running loop; other loops forget theirs."""
         await self._line.aclose()
-
-    @asynccontextmanager
-    async def _chat(self, attempt: Attempt) -> AsyncIterator[Reply]:
-        line, model = self._line, attempt.candidate.model
-        stream = attempt.request.streaming
-        async with line.send(
-            "/chat/completions",
-            chat_body(attempt, genuine=self._genuine),
-            model=model,
-            connect=attempt.timeouts.connect,
-            stream=stream,
-        ) as (response, headers):
-            source = line.source(model, headers)
-            decoder = ChatDecoder(source, line.fault_in(source))
-            if stream:
-                chunks = read_stream(response, decoder, source=source, clock=line.clock)
-            else:
-                chunks = replay(decoder.take_answer(response.content))
-            async with aclosing(chunks):
-                yield reply_of(chunks, headers, whole=not stream)
 
     @asynccontextmanager
     async def _embed(self, attempt: Attempt) -> AsyncIterator[Reply]:
