@@ -39,11 +39,8 @@ def response_of(walk: Walk, answer: Answer, *, now: float) -> Response[Any]:
         answer: Its answer, read to the end and checked.
         now: The clock's monotonic seconds.
     """
-    record = walk.records[-1]
-    finish = answer.finish
-    candidate = answer.attempt.candidate
     calls = answer.tool_calls()
-    reason = finish.reason if finish is not None else "unknown"
+    reason = answer.finish.reason if answer.finish is not None else "unknown"
     return Response(
         text=answer.text,
         parsed=answer.parsed,
@@ -51,39 +48,32 @@ def response_of(walk: Walk, answer: Answer, *, now: float) -> Response[Any]:
         thinking=answer.thinking,
         thinking_parts=answer.thinking_parts(),
         finish_reason="tool_calls" if calls else reason,
-        model=(finish.model if finish else None) or candidate.model,
-        provider=candidate.endpoint,
-        is_local=candidate.is_local,
-        usage=record.usage or Usage(),
-        cost=record.cost,
-        timings=_timings(walk, answer, now=now),
-        route=walk.route,
-        attempts=tuple(walk.records),
-        request_id=answer.request_id,
-        call_id=walk.request.call_id,
-        metadata=walk.request.metadata,
+        **_provenance(walk, answer, now=now),
     )
 
 
 def embeddings_of(walk: Walk, answer: Answer, *, now: float) -> Embeddings:
     """Build the embeddings of a finished walk; see `response_of`."""
-    record = walk.records[-1]
-    finish = answer.finish
-    candidate = answer.attempt.candidate
-    return Embeddings(
-        vectors=answer.vectors,
-        model=(finish.model if finish else None) or candidate.model,
-        provider=candidate.endpoint,
-        is_local=candidate.is_local,
-        usage=record.usage or Usage(),
-        cost=record.cost,
-        timings=_timings(walk, answer, now=now),
-        route=walk.route,
-        attempts=tuple(walk.records),
-        request_id=answer.request_id,
-        call_id=walk.request.call_id,
-        metadata=walk.request.metadata,
-    )
+    return Embeddings(vectors=answer.vectors, **_provenance(walk, answer, now=now))
+
+
+def _provenance(walk: Walk, answer: Answer, *, now: float) -> dict[str, Any]:
+    """Return where an answer came from and what it took: what all answers share."""
+    record, candidate = walk.records[-1], answer.attempt.candidate
+    told = answer.finish.model if answer.finish is not None else None
+    return {
+        "model": told or candidate.model,
+        "provider": candidate.endpoint,
+        "is_local": candidate.is_local,
+        "usage": record.usage or Usage(),
+        "cost": record.cost,
+        "timings": _timings(walk, answer, now=now),
+        "route": walk.route,
+        "attempts": tuple(walk.records),
+        "request_id": answer.request_id,
+        "call_id": walk.request.call_id,
+        "metadata": walk.request.metadata,
+    }
 
 
 def _timings(walk: Walk, answer: Answer, *, now: float) -> Timings:

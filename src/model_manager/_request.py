@@ -140,16 +140,15 @@ def _messages(
         _texts("system", (system,))
         turns = (Message.system(system), *turns)
     _require(
-        all(map(_is_whole, turns)),
+        all(_is_whole(text) for turn in turns for text in turn.texts()),
         "prompt holds half a character (a lone surrogate).",
         "Read the text as UTF-8, or drop what cannot be read.",
     )
     return turns
 
 
-def _is_whole(message: Message) -> bool:
-    """Whether a message can be written as UTF-8: no wire takes half a character."""
-    text = message.text
+def _is_whole(text: str) -> bool:
+    """Whether a text can be written as UTF-8: no wire takes half a character."""
     if text.isascii():
         return True
     try:

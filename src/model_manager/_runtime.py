@@ -93,9 +93,10 @@ class Runtime:
         """
         started = self.clock.monotonic()
         seconds = request.timeout or self.config.timeouts.total
-        await self._look(min(_LOOK_SECONDS, seconds * _LOOK_SHARE))
+        patience = min(_LOOK_SECONDS, seconds * _LOOK_SHARE)
+        await self._look(patience)
         route = self.route(request)
-        if await self._look_again(route):
+        if await self._look_again(route, patience):
             route = self.route(request)
         if not route.candidates:
             raise nobody(route)
@@ -170,7 +171,7 @@ class Runtime:
             await asyncio.gather(*(self._check(name, seconds) for name in waiting))
             self._looked_at.update(dict.fromkeys(waiting, now))
 
-    async def _look_again(self, route: Route) -> bool:
+    async def _look_again(self, route: Route, seconds: float) -> bool:
         """Ask again who refused a model as not installed, if that was a while ago.
 
         It may have been installed since; `True` when anybody was asked.
@@ -182,7 +183,7 @@ class Runtime:
             if refusal.code == "not_installed"
             and self._may_look(refusal.candidate.endpoint, now)
         }
-        await asyncio.gather(*(self._check(name, _LOOK_SECONDS) for name in doubtful))
+        await asyncio.gather(*(self._check(name, seconds) for name in doubtful))
         self._looked_at.update(dict.fromkeys(doubtful, now))
         return bool(doubtful)
 

@@ -12,7 +12,16 @@ from model_manager._request import chat_request, embed_request
 from model_manager.config import Config, load_config
 from model_manager.errors import InvalidRequestError, UnknownAgentError
 from model_manager.routing import plan
-from model_manager.types import Facts, Image, InstalledModel, Message, Route, Tool
+from model_manager.types import (
+    Facts,
+    Image,
+    InstalledModel,
+    Message,
+    Route,
+    Tool,
+    ToolCall,
+    ToolResult,
+)
 
 AGENT = {"primary": "claude-opus-5-5", "fallback": "gpt-6-luna", "local": "coder"}
 PROVIDERS: dict[str, Any] = {
@@ -252,6 +261,18 @@ def test_a_prompt_too_long_for_a_window_is_refused_before_it_is_sent() -> None:
     assert "coder" in order(route(loaded, prompt="x" * 3000))
     assert "coder" not in order(route(loaded, prompt="x" * 5000))
     assert "coder" not in order(route(loaded, max_output_tokens=2000))
+
+
+def test_results_of_tools_count_in_a_prompts_length() -> None:
+    small = {"ollama": {"models": {"coder": {"context_window": 1000}}}}
+    call = ToolCall("1", "read", {})
+    turns = [
+        Message.user("read it"),
+        Message.assistant(tool_calls=(call,)),
+        Message.tool(ToolResult("1", "x" * 5000)),
+    ]
+
+    assert "coder" not in order(route(config(model_providers=small), prompt=turns))
 
 
 def test_the_window_that_a_server_tells_counts_where_none_is_configured() -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
 from functools import lru_cache
 
 from model_manager.config import AgentModels, Config
-from model_manager.types import Request, ToolResult
+from model_manager.types import Request
 
 DEFAULT_RULE = "default"
 """The `task_routing` rule whose model serves when no keyword matches."""
@@ -43,18 +42,9 @@ def has_private_words(config: Config, request: Request) -> bool:
         keywords = tuple(rule.keywords) if rule is not None else ()
         if request.task and _has_word(fold(request.task), (name, *keywords)):
             return True
-        if keywords and any(_has_word(fold(t), keywords) for t in _texts(request)):
+        if keywords and any(_has_word(fold(t), keywords) for t in request.texts()):
             return True
     return False
-
-
-def _texts(request: Request) -> Iterator[str]:
-    yield from request.inputs
-    for message in request.messages:
-        yield message.text
-        for part in message.parts:
-            if isinstance(part, ToolResult):
-                yield part.content
 
 
 def _known(config: Config, said: str) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -84,6 +84,14 @@ class Message:
     def text(self) -> str:
         """The message's text parts, joined."""
         return "".join(p.text for p in self.parts if isinstance(p, Text))
+
+    def texts(self) -> Iterator[str]:
+        """Yield every text that is sent: words, thinking, results of tools."""
+        for part in self.parts:
+            if isinstance(part, Text | Thinking):
+                yield part.text
+            elif isinstance(part, ToolResult):
+                yield part.content
 
     @classmethod
     def system(cls, text: str) -> Message:

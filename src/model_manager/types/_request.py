@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -61,17 +61,16 @@ class Request:
     """What to do when an answer breaks after its first piece was handed out."""
     call_id: str = ""
 
+    def texts(self) -> Iterator[str]:
+        """Yield every text that is sent, of messages and of inputs to embed."""
+        yield from self.inputs
+        for message in self.messages:
+            yield from message.texts()
+
     @property
     def characters(self) -> int:
-        """How much text is sent, in characters (message texts, tools not counted)."""
-        if self.operation == "embed":
-            return sum(map(len, self.inputs))
-        return sum(
-            len(part.text)
-            for message in self.messages
-            for part in message.parts
-            if hasattr(part, "text")
-        )
+        """How much text is sent, in characters; what describes tools is not counted."""
+        return sum(map(len, self.texts()))
 
     @property
     def has_images(self) -> bool:
