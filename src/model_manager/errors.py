@@ -22,6 +22,8 @@ ModelManagerError
     ├── ModelNotFoundError         404: no such model there
     ├── LocalResourceError         a local server ran out of memory or cannot load
     ├── RemoteModelError           a "local" model that would leave the machine
+    ├── EgressRefusedError         an address off the machine, for work that must stay
+    ├── UnavailableError           nothing was sent: it rests, or is at its limit
     ├── ContextWindowError         the prompt is longer than the model takes
     ├── ContentFilterError         refused for its content
     ├── BadRequestError            the provider says that the request is malformed
@@ -53,6 +55,7 @@ __all__ = [
     "ConnectionFailedError",
     "ContentFilterError",
     "ContextWindowError",
+    "EgressRefusedError",
     "InvalidRequestError",
     "LocalOnlyUnavailableError",
     "LocalResourceError",
@@ -71,6 +74,7 @@ __all__ = [
     "ServerError",
     "StreamBrokenError",
     "StreamInterruptedError",
+    "UnavailableError",
     "UnknownAgentError",
     "UnsupportedFeatureError",
 ]
@@ -255,6 +259,24 @@ class LocalResourceError(ProviderError):
 
 class RemoteModelError(ProviderError):
     """Raised when a model of a local server is one that runs elsewhere."""
+
+
+class EgressRefusedError(ProviderError):
+    """Raised when work that must stay on the machine would have left it.
+
+    Nothing was sent: the connection was refused before it was opened.
+    """
+
+    address: str = ""
+    """The address that was refused, as `host` or `host:port`."""
+
+
+class UnavailableError(ProviderError):
+    """Raised when our own breaker, limit or queue keeps a call from being sent.
+
+    `retry_after` holds the seconds until another try may be let through, where that
+    is known; `code` is one of `breaker`, `cooldown`, `suspended`, `limit`, `queue`.
+    """
 
 
 class ContextWindowError(ProviderError):

@@ -20,7 +20,10 @@ from model_manager.config._schema import (
     ProviderSettings,
 )
 from model_manager.config._settings import (
+    Breaker,
     GpuSettings,
+    Hedging,
+    Limits,
     PerformanceThresholds,
     PrivacySettings,
     Retry,
@@ -30,10 +33,13 @@ from model_manager.config._settings import (
 
 __all__ = [
     "AgentModels",
+    "Breaker",
     "Capabilities",
     "Config",
     "Endpoint",
     "GpuSettings",
+    "Hedging",
+    "Limits",
     "ModelRef",
     "ModelSettings",
     "PerformanceThresholds",

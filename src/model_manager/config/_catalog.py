@@ -15,10 +15,15 @@ from model_manager.config._listing import (
     is_at_vendor,
     is_loopback,
     kind_of,
+    network_of,
 )
 from model_manager.config._schema import ModelSettings, ProviderSettings
+from model_manager.config._settings import Limits
 
 _NOTHING_KNOWN = ModelSettings()
+_UNLIMITED = Limits()
+_OLLAMA_PARALLEL = 1
+"""Calls that an Ollama server runs at once for a model, by its own default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +40,11 @@ class Endpoint:
     """The variable that holds its key; `None` where no key is sent."""
     is_local: bool
     """Whether it lies in the `local` data zone."""
+    limits: Limits = _UNLIMITED
+    """How much may be sent to it at once."""
+    local_networks: tuple[str, ...] = ()
+    """Networks besides loopback that work which must stay local may reach here, as
+    CIDR."""
     models: Mapping[str, ModelSettings] = field(default_factory=dict, repr=False)
     """What the configuration lists for it, by the name sent on the wire."""
 
@@ -66,8 +76,16 @@ def is_cloud_name(name: str) -> bool:
     return name.strip().lower().endswith((":cloud", "-cloud"))
 
 
-def endpoint_of(name: str, settings: ProviderSettings) -> Endpoint:
-    """Return a written provider as an endpoint, defaults filled in."""
+def endpoint_of(
+    name: str, settings: ProviderSettings, *, networks: tuple[str, ...] = ()
+) -> Endpoint:
+    """Return a written provider as an endpoint, defaults filled in.
+
+    Args:
+        name: The endpoint's name.
+        settings: What is written.
+        networks: Those that local work may reach besides this machine.
+    """
     kind = kind_of(name, kind=settings.kind, base_url=settings.base_url) or name
     known = KNOWN.get(kind)
     base_url = settings.base_url or (known.base_url if known else "")
@@ -77,12 +95,18 @@ def endpoint_of(name: str, settings: ProviderSettings) -> Endpoint:
     local = kind == "simulated" or is_loopback(base_url)
     if settings.data_zone is not None:
         local = settings.data_zone == "local"
+    limits = settings.limits
+    if local and kind == "ollama" and limits.concurrency is None:
+        limits = limits.model_copy(update={"concurrency": _OLLAMA_PARALLEL})
+    own = network_of(base_url) if local else None
     return Endpoint(
         name=name,
         kind=kind,
         base_url=base_url,
         api_key_env=variable,
         is_local=local,
+        limits=limits,
+        local_networks=networks if own is None else (*networks, own),
         models=settings.models,
     )
 
@@ -99,16 +123,22 @@ class Catalog:
         aliases: Mapping[str, str],
         mentioned: Iterable[str],
         today: date,
+        networks: tuple[str, ...] = (),
     ) -> None:
         """Resolve every mentioned name as of `today`."""
-        written = {name: endpoint_of(name, one) for name, one in providers.items()}
+        written = {
+            name: endpoint_of(name, one, networks=networks)
+            for name, one in providers.items()
+        }
         models = {name: (one.kind, one.models) for name, one in written.items()}
         self._listing = Listing(models, aliases)
         self.today = today
         names = {*self._listing.names(), *mentioned}
         for vendor in KNOWN:
             if vendor not in written and self._is_implied(vendor, names):
-                written[vendor] = endpoint_of(vendor, ProviderSettings())
+                written[vendor] = endpoint_of(
+                    vendor, ProviderSettings(), networks=networks
+                )
         self.endpoints: Mapping[str, Endpoint] = MappingProxyType(written)
         self._known = {name: self._find(name) for name in names}
 

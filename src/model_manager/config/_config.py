@@ -21,7 +21,9 @@ from model_manager.config._notices import notices_of
 from model_manager.config._problems import config_error
 from model_manager.config._schema import AgentModels, EndpointName, ProviderSettings
 from model_manager.config._settings import (
+    Breaker,
     GpuSettings,
+    Hedging,
     Name,
     PerformanceThresholds,
     PrivacySettings,
@@ -104,6 +106,12 @@ class Config(Section):
     retry: Retry = Field(
         default_factory=Retry, description="How often transient errors are retried."
     )
+    breaker: Breaker = Field(
+        default_factory=Breaker, description="When a failing model is left alone."
+    )
+    hedging: Hedging = Field(
+        default_factory=Hedging, description="Whether slow calls are sent twice."
+    )
     gpu_settings: GpuSettings | None = Field(
         default=None, description="How local models use the graphics cards."
     )
@@ -176,6 +184,7 @@ class Config(Section):
             aliases=self.aliases,
             mentioned=[mention.model for mention in found],
             today=datetime.now(UTC).date(),
+            networks=self.privacy.local_networks,
         )
         return _Derived(
             catalog,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
@@ -81,6 +81,18 @@ def is_loopback(url: str) -> bool:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped.is_loopback
     return address.is_loopback
+
+
+def network_of(url: str) -> str | None:
+    """Return an address that is written as a number as a network of one; else `None`.
+
+    Loopback needs no mention, so it is `None` as well.
+    """
+    try:
+        address = ip_address(host_of(url))
+    except ValueError:
+        return None
+    return None if is_loopback(url) else str(ip_network(address))
 
 
 def is_at_vendor(kind: str, base_url: str) -> bool:

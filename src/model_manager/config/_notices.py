@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from model_manager.config._catalog import Catalog, Endpoint, ModelRef, is_cloud_name
+from model_manager.config._listing import is_loopback
 from model_manager.config._mentions import Mention
 from model_manager.config._problems import path_text
 
@@ -90,7 +91,19 @@ def _endpoints(config: Config, catalog: Catalog) -> Iterator[str]:
                 f"the provider {endpoint.name!r} is reached without encryption: others"
                 " on the way can read what is sent. Use https, or set 'data_zone'."
             )
+        if zone == "local" and not endpoint.local_networks and _has_name(endpoint):
+            yield (
+                f"the provider {endpoint.name!r} is local by its 'data_zone' and"
+                " reached by a name: it answers only where that name leads to this"
+                " machine. List the network that it lies in under"
+                " 'privacy.local_networks'."
+            )
         yield from _forwarded(endpoint)
+
+
+def _has_name(endpoint: Endpoint) -> bool:
+    """Whether its address is a name that may lead anywhere."""
+    return bool(endpoint.base_url) and not is_loopback(endpoint.base_url)
 
 
 def _forwarded(endpoint: Endpoint) -> Iterator[str]:

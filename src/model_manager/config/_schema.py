@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from model_manager.config._settings import Name, Section
+from model_manager.config._settings import Limits, Name, Section
 from model_manager.types import Privacy
 
 DataZone = Literal["local", "cloud"]
@@ -200,6 +200,9 @@ class ProviderSettings(Section):
             "The models it has, by name. Where several providers list one, they are"
             " tried in the order of the file; `provider/model` picks one."
         ),
+    )
+    limits: Limits = Field(
+        default_factory=Limits, description="How much may be sent to it at once."
     )
     gpu_device: str | None = Field(
         default=None,

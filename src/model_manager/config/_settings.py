@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from model_manager.types import Privacy
 
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        raise PydanticCustomError("network", "is not a network") from None
+
+
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Wait = Annotated[float, Field(ge=0, le=3_600, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Network = Annotated[
+    str, StringConstraints(min_length=2, max_length=50), AfterValidator(_network)
+]
 Name = Annotated[
     str,
     StringConstraints(
@@ -46,6 +61,123 @@ class PrivacySettings(Section):
     tasks: dict[Name, Privacy] = Field(
         default_factory=dict,
         description="By task: `local_only` for the tasks whose data must not leave.",
+    )
+    local_networks: tuple[Network, ...] = Field(
+        default=(),
+        description=(
+            "Networks of your own that local endpoints may lie in besides this machine,"
+            ' as addresses or CIDR: `["192.168.1.20", "10.0.0.0/8"]`. A connection'
+            " for local work to any other address is refused, whatever a name resolves"
+            " to. The address of a provider that is written as a number and is"
+            " `data_zone: local` counts as listed."
+        ),
+    )
+
+
+class Breaker(Section):
+    """When a model that keeps failing is left alone, and for how long.
+
+    Counted for each model of each endpoint, over all agents, threads and loops.
+    """
+
+    failures: int = Field(
+        default=3,
+        ge=1,
+        le=1000,
+        description="Failures in a row after which it rests.",
+    )
+    window: Seconds = Field(
+        default=30.0, description="Seconds over which the two rates are counted."
+    )
+    min_calls: int = Field(
+        default=6,
+        ge=1,
+        le=10_000,
+        description="Calls in the window before a rate says anything.",
+    )
+    failure_rate: Share = Field(
+        default=0.5, description="Share of failed calls at which it rests."
+    )
+    slow_rate: Share = Field(
+        default=0.8, description="Share of slow calls at which it rests."
+    )
+    slow_share: Share = Field(
+        default=0.8,
+        description=(
+            "A call is slow when its first piece took this share of the time that it"
+            " may take (`timeouts`)."
+        ),
+    )
+    rest: Seconds = Field(
+        default=10.0,
+        description=(
+            "Seconds of the first rest; each further one is twice as long. Then one"
+            " call is let through to see how it is."
+        ),
+    )
+    max_rest: Seconds = Field(default=30.0, description="Seconds of the longest rest.")
+    rate_limit_rest: Seconds = Field(
+        default=5.0,
+        description=(
+            "Seconds of rest after a 429 that names no wait; doubles each time, up to a"
+            " minute. One that names a wait is left alone for as long."
+        ),
+    )
+
+
+class Hedging(Section):
+    """Asking the next candidate as well when the first one is unusually slow.
+
+    The first to answer wins and the other is cancelled. It may have been billed.
+    """
+
+    enabled: bool = Field(default=False, description="Whether calls are hedged at all.")
+    after: Seconds | None = Field(
+        default=None,
+        description=(
+            "Seconds without a first piece. Not given: the time within which 95 % of"
+            " the model's last answers began, once 20 of them are known."
+        ),
+    )
+
+
+class Limits(Section):
+    """How much may be sent to one endpoint at once, over all threads and loops."""
+
+    concurrency: Count | None = Field(
+        default=None,
+        description=(
+            "Calls at once; the others queue, fairly by agent. Default: 1 for a local"
+            " Ollama, whose own default is to run one at a time (its"
+            " `OLLAMA_NUM_PARALLEL`); no limit for all others."
+        ),
+    )
+    requests_per_minute: Count | None = Field(
+        default=None, description="Calls begun within any 60 seconds."
+    )
+    tokens_per_minute: Count | None = Field(
+        default=None,
+        description=(
+            "Tokens, in and out, within any 60 seconds; estimated when a call begins,"
+            " corrected when it ends."
+        ),
+    )
+    max_queued: Count = Field(
+        default=100, description="Calls that may wait; one more is turned away at once."
+    )
+    max_wait: Wait = Field(
+        default=10.0,
+        description=(
+            "Seconds that an interactive call waits here before the next candidate is"
+            " asked."
+        ),
+    )
+    max_wait_last: Wait = Field(
+        default=120.0,
+        description=(
+            "Seconds; the same where nobody else may be asked, and for every call of"
+            " priority `batch`."
+        ),
     )
 
 

@@ -24,6 +24,7 @@ from model_manager.types._request import (
     OnBreak,
     Operation,
     OutputSpec,
+    Priority,
     Privacy,
     Request,
 )
@@ -41,6 +42,8 @@ from model_manager.types._route import (
     InstalledModel,
     Refusal,
     RefusalCode,
+    Rest,
+    RestKind,
     Route,
 )
 from model_manager.types._stream import (
@@ -82,6 +85,7 @@ __all__ = [
     "Outcome",
     "OutputSpec",
     "Part",
+    "Priority",
     "Privacy",
     "Provider",
     "RateLimit",
@@ -90,6 +94,8 @@ __all__ = [
     "Reply",
     "Request",
     "Response",
+    "Rest",
+    "RestKind",
     "Role",
     "Route",
     "StreamEvent",

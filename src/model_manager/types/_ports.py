@@ -28,6 +28,9 @@ class AttemptTimeouts:
     """Between two pieces of a streamed answer."""
     total: float | None = None
     """What is left of the whole call."""
+    is_shortened: bool = False
+    """Whether the call's own deadline made `first_token` shorter than configured, so
+    that its passing says little about the provider."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,8 @@ class Attempt:
     request: Request
     candidate: Candidate
     number: int = 1
+    local_only: bool = False
+    """Whether nothing of it may leave the machine, whatever the candidate's address."""
     timeouts: AttemptTimeouts = field(default_factory=AttemptTimeouts)
 
 

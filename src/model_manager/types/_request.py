@@ -11,6 +11,7 @@ from model_manager.types._messages import Image, Message, Tool
 Privacy: TypeAlias = Literal["any", "local_only"]
 Operation: TypeAlias = Literal["chat", "embed"]
 OnBreak: TypeAlias = Literal["restart", "raise"]
+Priority: TypeAlias = Literal["interactive", "batch"]
 Capability: TypeAlias = Literal[
     "tools", "vision", "json_schema", "embeddings", "thinking"
 ]
@@ -49,6 +50,8 @@ class Request:
     """Seconds for the whole call, every attempt and wait included."""
     privacy: Privacy | None = None
     """`local_only` narrows; nothing widens what agent or task demand."""
+    priority: Priority = "interactive"
+    """Who is served first where calls queue, e.g. for the local graphics card."""
     model: str | None = None
     """An explicit choice, tried before the agent's own models."""
     metadata: Mapping[str, str] = field(default_factory=dict)

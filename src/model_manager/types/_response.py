@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from model_manager.errors import ModelManagerError
 
 T = TypeVar("T", default=Any)
-Outcome: TypeAlias = Literal["answered", "failed", "broken", "cancelled"]
+Outcome: TypeAlias = Literal["answered", "failed", "broken", "cancelled", "skipped"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +39,11 @@ class Timings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
-    """One send to one candidate, as it went."""
+    """One send to one candidate, as it went; or why nothing was sent to it."""
 
     candidate: Candidate
     number: int
-    """Counted over the whole call, from 1."""
+    """Counted over the sends of the whole call, from 1; 0 where nothing was sent."""
     outcome: Outcome
     seconds: float
     error: ModelManagerError | None = None
@@ -51,6 +51,10 @@ class AttemptRecord:
     """What the walk did next and why, in words; empty after an answer."""
     waited: float = 0.0
     """Seconds slept before this attempt."""
+    queued: float = 0.0
+    """Seconds in our own queue or for our own limit, before it was sent."""
+    hedged: bool = False
+    """Whether it was started while another attempt of the call was still silent."""
     request_id: str | None = None
     """The provider's id of the request."""
     rate_limit: RateLimit | None = None

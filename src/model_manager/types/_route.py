@@ -20,7 +20,9 @@ RefusalCode: TypeAlias = Literal[
     "context_window",
     "not_installed",
     "remote_model",
+    "resting",
 ]
+RestKind: TypeAlias = Literal["breaker", "cooldown", "suspended"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,8 @@ class Refusal:
     reason: str
     remedy: str
     """What the reader can do about it."""
+    retry_in: float | None = None
+    """Seconds after which it may be asked again; `None` where time does not help."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +87,19 @@ class InstalledModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """Why a candidate is left alone for a while."""
+
+    kind: RestKind
+    """`breaker`: it kept failing; `cooldown`: it asked for a wait; `suspended`: its
+    key, its credit or its model is gone, which time alone does not mend."""
+    reason: str
+    """In words, e.g. `3 failures in a row, the last: 503`."""
+    seconds: float
+    """Until one call is let through to see how it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What is known at this moment, from memory only; an input of `plan`."""
 
@@ -92,6 +109,9 @@ class Facts:
     """Endpoint -> name -> model, for the endpoints that told."""
     unchecked: frozenset[str] = frozenset()
     """Endpoints that could tell what they have installed, but were not heard yet."""
+    resting: Mapping[tuple[str, str], Rest] = field(default_factory=dict)
+    """(endpoint, model) -> why it is left alone now; absent means that it may be
+    asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

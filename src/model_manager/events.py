@@ -1,0 +1,216 @@
+"""What happened, as frozen data: the events that a manager tells its listeners.
+
+```
+CallStarted         a call has its route
+├── CandidateSkipped   nothing was sent to it: it rests, or is at its limit
+├── QueueWaited        the call waited its turn, and got it or not
+├── AttemptEnded       one send ended, however it ended
+├── Decided            what follows a failure, and why
+├── HedgeStarted       the next candidate is asked as well
+└── EgressRefused      a connection off the machine was refused
+CallFinished        it has its answer
+CallFailed          it has none
+BreakerChanged      a model is left alone, tried out, or back
+ConfigReloaded      a new configuration is in force
+ConfigRejected      a new configuration is wrong; the old one stays
+```
+
+Events hold ids, names, times and counts; never a prompt, an answer or a key. They are
+told in the thread and loop where they happen; a listener must not block.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from model_manager.types import AttemptRecord, Privacy
+
+__all__ = [
+    "AttemptEnded",
+    "BreakerChanged",
+    "BreakerState",
+    "CallFailed",
+    "CallFinished",
+    "CallStarted",
+    "CandidateSkipped",
+    "ConfigRejected",
+    "ConfigReloaded",
+    "Decided",
+    "EgressRefused",
+    "Event",
+    "HedgeStarted",
+    "QueueWaited",
+]
+
+BreakerState: TypeAlias = Literal[
+    "closed", "open", "half_open", "cooldown", "suspended"
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallStarted:
+    """A call has its route and is about to ask the first candidate."""
+
+    call_id: str
+    agent: str
+    task: str | None
+    privacy: Privacy
+    candidates: tuple[str, ...]
+    """`endpoint/model`, in the order in which they may be asked."""
+    config_version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateSkipped:
+    """Nothing was sent to a candidate whose turn it was."""
+
+    call_id: str
+    agent: str
+    endpoint: str
+    model: str
+    code: str
+    """`breaker`, `cooldown`, `suspended`, `limit` or `queue`."""
+    reason: str
+    retry_after: float | None = None
+    """Seconds until another try may be let through, where known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueWaited:
+    """A call stood in an endpoint's queue, or waited for its rate limit."""
+
+    endpoint: str
+    model: str
+    agent: str
+    call_id: str
+    seconds: float
+    granted: bool
+    """Whether it got its turn; else it gave up or was cancelled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptEnded:
+    """One send ended; told once for each, however it ended."""
+
+    call_id: str
+    agent: str
+    record: AttemptRecord
+    """Its `decision` is still empty; `Decided` follows a failure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """What follows a failed attempt."""
+
+    call_id: str
+    agent: str
+    endpoint: str
+    model: str
+    action: Literal["retry", "next", "stop"]
+    why: str
+    wait: float = 0.0
+    """Seconds before the retry."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HedgeStarted:
+    """A candidate was silent for unusually long, so the next one is asked as well."""
+
+    call_id: str
+    agent: str
+    silent: str
+    """`endpoint/model` that is still silent."""
+    asked: str
+    """`endpoint/model` that is asked as well."""
+    after: float
+    """Seconds of silence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EgressRefused:
+    """Work that must stay on the machine would have left it; nothing was sent."""
+
+    call_id: str
+    agent: str
+    endpoint: str
+    model: str
+    address: str
+    """Where it would have gone; empty where not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallFinished:
+    """A call has its whole answer."""
+
+    call_id: str
+    agent: str
+    endpoint: str
+    model: str
+    seconds: float
+    attempts: int
+    """Sends, the one that answered included."""
+    cost: Decimal | None
+    """USD of the answer; `None` when unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallFailed:
+    """A call ended without an answer."""
+
+    call_id: str
+    agent: str
+    error: str
+    """The class of the error, or `cancelled`."""
+    seconds: float
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerChanged:
+    """How a model of an endpoint is regarded has changed, for every call."""
+
+    endpoint: str
+    model: str
+    before: BreakerState
+    after: BreakerState
+    reason: str
+    seconds: float | None = None
+    """How long it is left alone, where it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigReloaded:
+    """A new configuration is in force; calls under way finish on the old one."""
+
+    before: str
+    """Fingerprint of the configuration that was replaced."""
+    after: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigRejected:
+    """A new configuration could not be used; the old one stays in force."""
+
+    version: str
+    """Fingerprint of the configuration that stays."""
+    reason: str
+    """What is wrong with the new one, as its `ConfigError` says."""
+
+
+Event: TypeAlias = (
+    AttemptEnded
+    | BreakerChanged
+    | CallFailed
+    | CallFinished
+    | CallStarted
+    | CandidateSkipped
+    | ConfigRejected
+    | ConfigReloaded
+    | Decided
+    | EgressRefused
+    | HedgeStarted
+    | QueueWaited
+)
