@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import aiohttp
@@ -16,6 +17,7 @@ from model_manager.testing import (
     HttpFault,
     InStreamError,
     InvalidJson,
+    NoEndMark,
     OpenAIServer,
     Redirect,
     Reset,
@@ -256,3 +258,47 @@ async def test_pieces_can_be_spaced_out(client: Any) -> None:
     client.server.script(Answer(text=TEXT, chunk_size=5, pause=0.001))
 
     assert client.text(await client.chat(stream=True)) == TEXT
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_without_its_very_last_frame_is_whole_otherwise(
+    client: Any, *, stream: bool
+) -> None:
+    client.server.script(NoEndMark(), Answer(text=TEXT))
+
+    without = await client.chat(stream=stream)
+    usual = await client.chat(stream=stream)
+
+    assert without.status == usual.status == 200
+    assert is_complete(usual.raw) or not stream
+    assert is_complete(without.raw) == (is_complete(usual.raw) and not stream)
+
+
+async def test_headers_of_an_answer_stand_in_place_of_the_usual_ones(
+    client: Any,
+) -> None:
+    client.server.script(Answer(text=TEXT, headers={"Content-Type": "text/plain"}))
+
+    got = await client.chat()
+
+    assert got.headers["content-type"].startswith("text/plain")
+    assert client.text(got) == TEXT
+
+
+def test_a_client_that_hangs_up_leaves_no_traceback_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def leave(url: str) -> None:
+        body = {"model": "m", "stream": True, "messages": [{"role": "user"}]}
+        async with aiohttp.ClientSession() as session:
+            response = await session.post(f"{url}/chat/completions", json=body)
+            await response.content.read(100)
+            response.close()
+
+    # On a thread of its own the server writes on while the client is leaving.
+    with OpenAIServer() as server:
+        server.always(Answer(text="x" * 300_000, chunk_size=30))
+        for _ in range(10):
+            asyncio.run(leave(server.base_url))
+
+    assert caplog.records == []

@@ -18,6 +18,7 @@ from model_manager.testing._faults import (
     HttpFault,
     InStreamError,
     InvalidJson,
+    NoEndMark,
     Outcome,
     Redirect,
     Reset,
@@ -110,7 +111,7 @@ class Exchange:
 
     async def _whole(self, page: Page, outcome: Outcome | None) -> web.StreamResponse:
         body = page.body
-        headers = {**self._headers, **page.headers, "Content-Type": page.content_type}
+        headers = {"Content-Type": page.content_type, **self._headers, **page.headers}
         match outcome:
             case InStreamError():
                 return self._http_error(outcome)
@@ -144,7 +145,7 @@ class Exchange:
         self, ask: Ask, answer: Answer, outcome: Outcome | None
     ) -> web.StreamResponse:
         frames = self._wire.frames(ask, answer, self._serial)
-        headers = {**self._headers, "Content-Type": self._wire.stream_type}
+        headers = {"Content-Type": self._wire.stream_type} | self._headers
         response = web.StreamResponse(headers=headers)
         await response.prepare(self._request)
         for frame in frames.opening:
@@ -157,7 +158,8 @@ class Exchange:
             return response
         ends = await self._content(response, frames.content, (answer, outcome))
         if not ends:
-            for frame in frames.closing:
+            keep = -1 if isinstance(outcome, NoEndMark) else None
+            for frame in frames.closing[:keep]:
                 await response.write(frame)
         await response.write_eof()
         return response

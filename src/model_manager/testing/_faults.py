@@ -18,6 +18,7 @@ __all__ = [
     "HttpFault",
     "InStreamError",
     "InvalidJson",
+    "NoEndMark",
     "Outcome",
     "Redirect",
     "Reset",
@@ -151,6 +152,15 @@ class InvalidJson:
 
 
 @dataclass(frozen=True, slots=True)
+class NoEndMark:
+    """A complete stream without its very last frame: no `[DONE]`, no `message_stop`.
+
+    Ollama's last frame is the one that says how the answer ended; without it the answer
+    is not complete. A whole answer is as usual.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Redirect:
     """Status 307 with a `location`."""
 
@@ -169,6 +179,7 @@ Fault: TypeAlias = (
     | SlowFirstToken
     | EmptyAnswer
     | InvalidJson
+    | NoEndMark
     | Redirect
 )
 Outcome: TypeAlias = Answer | Fault

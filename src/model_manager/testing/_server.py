@@ -254,10 +254,14 @@ class LoopbackServer:
             if ask is None:
                 return await exchange.page(outcome, body)
             return await exchange.answer(outcome, self._default(ask))
-        except (asyncio.CancelledError, ConnectionError):
+        except (asyncio.CancelledError, ConnectionError) as error:
             if not (self._stopping or exchange.dropped):
                 self.disconnects += 1
-            raise
+            if isinstance(error, asyncio.CancelledError):
+                raise
+        # The client is gone. Any other exception would be logged as a failure of this
+        # server, with a traceback.
+        raise asyncio.CancelledError
 
     def _record(self, request: web.BaseRequest, body: Any, ask: Ask | None) -> None:
         named = body if isinstance(body, dict) else {}
