@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import subprocess
 import sys
 import time
@@ -10,7 +11,11 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+from urllib.request import urlopen
+
+from answers import as_text
 
 PROMPT = "Explain the following paragraph in your own words, please. " * 17
 OPENAI_MODEL = "gpt-5-mini"
@@ -18,6 +23,7 @@ ANTHROPIC_MODEL = "claude-haiku-4-5"
 OLLAMA_MODEL = "bench:latest"
 KEYS = {"OPENAI_API_KEY": "bench", "ANTHROPIC_API_KEY": "bench"}
 MICROSECONDS = 1e6
+_HERE = Path(__file__).parent
 
 Measured = Callable[[], Awaitable[object]]
 """One unit of work; its CPU is what is measured."""
@@ -25,15 +31,41 @@ Measured = Callable[[], Awaitable[object]]
 
 @contextmanager
 def running_server() -> Iterator[str]:
-    """Run the canned server in a process of its own; yield its address."""
-    program = [sys.executable, str(Path(__file__).with_name("server.py"))]
-    with subprocess.Popen(  # noqa: S603 - our own script, by its full path
-        program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-        assert process.stdin is not None
-        process.stdin.close()
+    """Run the canned server in a process of its own; yield its address.
+
+    It is the one in C where gcc is there, else the one in Python.
+    """
+    with TemporaryDirectory() as folder:
+        program = _compiled(Path(folder))
+        table = b"" if program is None else b"".join(as_text())
+        script = [sys.executable, str(_HERE / "server.py")]
+        with subprocess.Popen(  # noqa: S603 - our own program, by its full path
+            [program] if program else script,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdin is not None
+            process.stdin.write(table)
+            process.stdin.flush()
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+            process.stdin.close()
+
+
+def _compiled(folder: Path) -> str | None:
+    compiler = shutil.which("gcc")
+    if compiler is None:
+        return None
+    target = str(folder / "server")
+    command = [compiler, "-O2", "-o", target, str(_HERE / "server.c")]
+    subprocess.run(command, check=True)  # noqa: S603 - our own source
+    return target
+
+
+def ask_server(address: str, path: str) -> bytes:
+    """Return what the server says to a GET: `count`, `switch/on`, `switch/off`."""
+    with urlopen(f"{address}/{path}") as answer:  # noqa: S310 - our own server
+        return cast("bytes", answer.read())
 
 
 def config_of(

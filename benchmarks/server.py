@@ -1,34 +1,54 @@
-"""A loopback server that is never the limit: canned bytes, three protocols.
+"""The loopback server in Python, for where there is no C compiler; see `server.c`.
 
-Run as a program it prints its port and serves until its standard input closes. The
-first part of a path says what is asked for: `/s200/...` answers a stream with 200
-pieces (and a whole answer where no stream is wanted), `/fail/...` answers with 500.
+Run as a program it prints its port and serves until its standard input closes. It
+understands the same paths as the server in C, and costs several times as much.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import random
+import re
 import sys
-from collections.abc import Callable
+import time
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
+from typing import cast
 
+from answers import table
 from typing_extensions import override
 
-TEXT = "The quick brown fox jumps over the lazy dog, and then again. " * 17
-PIECE = "piece of text "
-_USAGE = {"prompt_tokens": 260, "completion_tokens": 250, "total_tokens": 510}
-_FAILURE = b'{"error":{"message":"no","type":"server_error","code":null}}'
+_SHAPE = re.compile(r"(fail)|b|([slerc])(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How a path asks to be answered: see `server.c` for the letters."""
+
+    numbers: dict[str, int]
+    fails: bool
+    breaks: bool
+    """Whether it fails while the switch is on."""
+
+
+@dataclass(slots=True)
+class State:
+    """What the connections share."""
+
+    switched: bool = False
+    requests: int = 0
 
 
 class CannedServer(asyncio.Protocol):
     """One connection: reads a request, writes the bytes that were made before."""
 
-    def __init__(self) -> None:
+    def __init__(self, state: State, dice: random.Random) -> None:
         """Start with nothing read."""
         self._buffer = b""
         self._transport: asyncio.Transport | None = None
+        self._state = state
+        self._dice = dice
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -44,10 +64,72 @@ class CannedServer(asyncio.Protocol):
         if len(rest) < length:
             return
         body, self._buffer = rest[:length], rest[length:]
-        path = head.split(b" ", 2)[1].decode()
-        if self._transport is not None:
-            for part in answer(path, streaming=_wants_stream(path, body)):
-                self._transport.write(part)
+        method, path, _ = head.decode().split(" ", 2)
+        self._state.requests += method == "POST"
+        shape = shape_of(path)
+        answer = self._choose(path, shape, streaming=_wants_stream(path, body))
+        latency = shape.numbers.get("l", 0) if method == "POST" else 0
+        if latency:
+            loop = asyncio.get_running_loop()
+            loop.call_later(latency / 1e3, self._write, answer)
+        else:
+            self._write(answer)
+
+    def _choose(
+        self, path: str, shape: Shape, *, streaming: bool
+    ) -> tuple[tuple[bytes, ...], bool]:
+        """Return what to write, and whether the connection stays afterwards."""
+        *_, kind, last = path.split("/")
+        if last == "count":
+            return (self._count(),), True
+        if kind == "switch":
+            self._state.switched = last == "on"
+            last, streaming = "version", False
+        if (
+            shape.fails
+            or (shape.breaks and self._state.switched)
+            or self._happens("e", shape)
+        ):
+            return table()["failure", False].parts(0), True
+        found = table().get((last, streaming))
+        if found is None:
+            return table()["missing", False].parts(0), True
+        parts = found.parts(shape.numbers.get("s", 1))
+        if self._happens("r", shape):
+            return (), False
+        if self._happens("c", shape):
+            text = b"".join(parts)
+            return (text[: len(text) // 2],), False
+        return parts, True
+
+    def _happens(self, letter: str, shape: Shape) -> bool:
+        return self._dice.randrange(100) < shape.numbers.get(letter, 0)
+
+    def _count(self) -> bytes:
+        cpu = time.process_time() * 1e6
+        body = json.dumps({"requests": self._state.requests, "cpu_us": cpu}).encode()
+        return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+
+    def _write(self, answer: tuple[tuple[bytes, ...], bool]) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        parts, stays = answer
+        for part in parts:
+            self._transport.write(part)
+        if not stays:
+            self._transport.close()
+
+
+@lru_cache
+def shape_of(path: str) -> Shape:
+    """Read the first part of a path."""
+    found = [_SHAPE.fullmatch(word) for word in path.split("/")[1].split("-")]
+    words = [one for one in found if one is not None]
+    return Shape(
+        {one[2]: int(one[3]) for one in words if one[2]},
+        fails=any(one[1] for one in words),
+        breaks=any(one[0] == "b" for one in words),
+    )
 
 
 def _content_length(head: bytes) -> int:
@@ -58,167 +140,19 @@ def _content_length(head: bytes) -> int:
 
 
 def _wants_stream(path: str, body: bytes) -> bool:
-    if path.endswith("/api/chat"):
-        return True
-    return b'"stream":true' in body or b'"stream": true' in body
-
-
-@lru_cache
-def answer(path: str, *, streaming: bool) -> tuple[bytes, ...]:
-    """Return the response's bytes, one item a write."""
-    _, shape, *_, last = path.split("/")
-    if shape == "fail":
-        return (_whole(_FAILURE, status="500 Internal Server Error"),)
-    if last == "tags":
-        return (_whole(json.dumps(_TAGS).encode()),)
-    if last == "version":
-        return (_whole(b'{"version":"0.12.0"}'),)
-    if last not in _PROTOCOLS:
-        return (_whole(b"{}", status="404 Not Found"),)
-    whole, stream = _PROTOCOLS[last]
-    if not streaming:
-        return (_whole(json.dumps(whole()).encode()),)
-    kind = "application/x-ndjson" if last == "chat" else "text/event-stream"
-    head = (
-        f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\n"
-        "x-request-id: req_bench\r\ntransfer-encoding: chunked\r\n\r\n"
-    ).encode()
-    pieces = [_chunked(piece) for piece in stream(int(shape[1:]))]
-    return (head, *pieces, b"0\r\n\r\n")
-
-
-def _whole(body: bytes, *, status: str = "200 OK") -> bytes:
-    head = (
-        f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\n"
-        f"x-request-id: req_bench\r\ncontent-length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
-
-
-def _chunked(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-def _openai_whole() -> dict[str, Any]:
-    message = {"role": "assistant", "content": TEXT, "refusal": None}
-    return {
-        "id": "chatcmpl-bench",
-        "object": "chat.completion",
-        "created": 1_790_000_000,
-        "model": "gpt-5-mini",
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-        "usage": _USAGE,
-        "service_tier": "default",
-    }
-
-
-def _openai_stream(count: int) -> list[bytes]:
-    def event(delta: dict[str, str], reason: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "finish_reason": reason}
-        return _openai_event([choice], None)
-
-    words = [event({"content": PIECE})] * count
-    begin = event({"role": "assistant", "content": ""})
-    end = [event({}, "stop"), _openai_event([], _USAGE), b"data: [DONE]\n\n"]
-    return [begin, *words, *end]
-
-
-def _openai_event(choices: list[Any], usage: object) -> bytes:
-    event = {
-        "id": "chatcmpl-bench",
-        "object": "chat.completion.chunk",
-        "created": 1_790_000_000,
-        "model": "gpt-5-mini",
-        "choices": choices,
-        "usage": usage,
-    }
-    return f"data: {json.dumps(event)}\n\n".encode()
-
-
-def _anthropic_message(content: list[Any]) -> dict[str, Any]:
-    return {
-        "id": "msg_bench",
-        "type": "message",
-        "role": "assistant",
-        "model": "claude-haiku-4-5",
-        "content": content,
-        "stop_reason": "end_turn" if content else None,
-        "stop_sequence": None,
-        "usage": {"input_tokens": 260, "output_tokens": 250},
-    }
-
-
-def _anthropic_whole() -> dict[str, Any]:
-    return _anthropic_message([{"type": "text", "text": TEXT}])
-
-
-def _anthropic_stream(count: int) -> list[bytes]:
-    delta = {"type": "text_delta", "text": PIECE}
-    block = {"type": "text", "text": ""}
-    stop = {"stop_reason": "end_turn", "stop_sequence": None}
-    word = _anthropic_event("content_block_delta", index=0, delta=delta)
-    return [
-        _anthropic_event("message_start", message=_anthropic_message([])),
-        _anthropic_event("content_block_start", index=0, content_block=block),
-        *[word] * count,
-        _anthropic_event("content_block_stop", index=0),
-        _anthropic_event("message_delta", delta=stop, usage={"output_tokens": 250}),
-        _anthropic_event("message_stop"),
-    ]
-
-
-def _anthropic_event(kind: str, **fields: object) -> bytes:
-    return f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n\n".encode()
-
-
-def _ollama_stream(count: int) -> list[bytes]:
-    def line(text: str, **more: object) -> bytes:
-        message = {"role": "assistant", "content": text}
-        event = {
-            "model": "bench:latest",
-            "created_at": "2026-11-21T00:00:00.000000Z",
-            "message": message,
-            "done": False,
-        }
-        return json.dumps({**event, **more}).encode() + b"\n"
-
-    end = line(
-        "",
-        done=True,
-        done_reason="stop",
-        total_duration=10**9,
-        load_duration=10**6,
-        prompt_eval_count=260,
-        prompt_eval_duration=10**8,
-        eval_count=250,
-        eval_duration=10**9,
-    )
-    return [line(PIECE)] * count + [end]
-
-
-_TAGS = {
-    "models": [
-        {
-            "name": "bench:latest",
-            "model": "bench:latest",
-            "modified_at": "2026-11-21T00:00:00Z",
-            "size": 4_000_000_000,
-            "digest": "0" * 64,
-            "details": {"format": "gguf", "family": "llama"},
-        }
-    ]
-}
-_PROTOCOLS: dict[str, tuple[Callable[[], Any], Callable[[int], list[bytes]]]] = {
-    "completions": (_openai_whole, _openai_stream),
-    "messages": (_anthropic_whole, _anthropic_stream),
-    "chat": (dict, _ollama_stream),
-}
+    asked = re.search(rb'"stream": ?(true|false)', body)
+    if asked is None:
+        return path.endswith("/api/chat")
+    return asked[1] == b"true"
 
 
 async def serve() -> None:
     """Serve on a free port of the loopback address until standard input closes."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(CannedServer, "127.0.0.1", 0, backlog=1024)
+    state, dice = State(), random.Random(7)  # noqa: S311 - faults that repeat
+    server = await loop.create_server(
+        lambda: CannedServer(state, dice), "127.0.0.1", 0, backlog=4096
+    )
     print(server.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
     server.close()
