@@ -163,10 +163,12 @@ def test_the_page_on_errors_names_every_error_and_no_other() -> None:
 
 def test_the_table_of_decisions_is_the_one_in_force() -> None:
     text = (DOCS / "concepts.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (`\w+Error`.*?) \| (.*?) \| (.*?) \|$", text, re.MULTILINE)
+    rows = re.findall(
+        r"^\| (`\w+Error`.*?)" + r" \| (.*?)" * 4 + r" \|$", text, re.MULTILINE
+    )
     told = {
-        name: (again, then)
-        for cell, again, then in rows
+        name: tuple(words)
+        for cell, *words in rows
         for name in re.findall(r"\w+Error", cell)
     }
     again_words = {"never": "no", "at_once": "at once", "as_told": "as told"}
@@ -175,14 +177,25 @@ def test_the_table_of_decisions_is_the_one_in_force() -> None:
         "larger_window": "a larger window",
         "nobody": "nobody",
     }
+    fault_words = {0.0: "no", 0.5: "half", 1.0: "yes"}
+    rest_words = {
+        "none": "nothing",
+        "cooldown": "the model, as told",
+        "suspend_model": "the model",
+        "suspend_endpoint": "the endpoint",
+    }
     provider_error = model_manager.errors.ProviderError
     expected = {}
     for name in model_manager.errors.__all__:
         cls = getattr(model_manager.errors, name)
         if issubclass(cls, provider_error) and cls is not provider_error:
             verdict = verdict_on(cls("it failed."))
-            words = (again_words[verdict.retry], then_words[verdict.fallback])
-            expected[name] = words
+            expected[name] = (
+                again_words[verdict.retry],
+                then_words[verdict.fallback],
+                fault_words[verdict.fault],
+                rest_words[verdict.rest],
+            )
 
     assert told == expected
 

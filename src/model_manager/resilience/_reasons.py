@@ -1,0 +1,78 @@
+"""What the breaker says: for how long, why, and what to do about it."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Final
+
+from model_manager.errors import (
+    AuthenticationError,
+    LocalResourceError,
+    ModelNotFoundError,
+    ProviderError,
+    QuotaExhaustedError,
+    UnavailableError,
+)
+from model_manager.types import Candidate, Rest
+
+_QUOTA_REST = 300.0
+_KEY_REST = 60.0
+_CLOUD_MODEL_REST = 300.0
+_LOCAL_MODEL_REST = 60.0
+"""A local model may be pulled at any moment."""
+_MEMORY_REST = 30.0
+"""Memory may be free again by then."""
+
+
+def suspension(error: ProviderError, candidate: Candidate) -> float:
+    """Return the seconds for which a model or endpoint is not asked."""
+    if isinstance(error, QuotaExhaustedError):
+        return _QUOTA_REST
+    if isinstance(error, LocalResourceError):
+        return _MEMORY_REST
+    if isinstance(error, ModelNotFoundError):
+        return _LOCAL_MODEL_REST if candidate.is_local else _CLOUD_MODEL_REST
+    return _KEY_REST
+
+
+def named(error: ProviderError) -> str:
+    """Name a failure without its text, which may be long."""
+    return str(error.status) if error.status is not None else type(error).__name__
+
+
+def told(error: ProviderError) -> str:
+    """Say in words why a model or endpoint is suspended."""
+    if isinstance(error, QuotaExhaustedError):
+        what = "its credit or quota is used up"
+    elif isinstance(error, ModelNotFoundError):
+        what = "it does not have the model"
+    elif isinstance(error, LocalResourceError):
+        what = "it could not load or run the model"
+    elif isinstance(error, AuthenticationError):
+        what = "its key was refused"
+    else:
+        what = "it refused the call"
+    return f"{what} ({named(error)})"
+
+
+_REMEDIES: Final = MappingProxyType(
+    {
+        "breaker": "It is tried again by itself; 'breaker' in the configuration says"
+        " when. Give the agent a fallback to be served meanwhile.",
+        "cooldown": "Wait, send less ('limits' in the configuration), or give the agent"
+        " a fallback.",
+        "suspended": "Put that right; it is looked at again by itself.",
+    }
+)
+
+
+def unavailable(candidate: Candidate, rest: Rest) -> UnavailableError:
+    """Return the error of a call that may not be sent now."""
+    return UnavailableError(
+        f"{candidate.label} is left alone for {rest.seconds:.1f} s: {rest.reason}.",
+        provider=candidate.endpoint,
+        model=candidate.model,
+        code=rest.kind,
+        retry_after=rest.seconds,
+        remedy=_REMEDIES[rest.kind],
+    )
