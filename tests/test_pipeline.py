@@ -154,8 +154,8 @@ async def test_a_context_overflow_goes_only_to_a_larger_window() -> None:
 
 
 async def test_when_all_fail_one_error_holds_every_attempt() -> None:
-    bad_key = errors.AuthenticationError("key refused.", status=401)
-    bench = Bench(bad_key, bad_key, bad_key)
+    gone = errors.ModelNotFoundError("no such model.", status=404)
+    bench = Bench(gone, gone, gone)
 
     with pytest.raises(errors.AllCandidatesFailedError) as caught:
         await bench.manager.generate("a", "hi")
@@ -165,7 +165,19 @@ async def test_when_all_fail_one_error_holds_every_attempt() -> None:
         "second",
         "home",
     ]
-    assert "key refused" in str(caught.value)
+    assert "no such model" in str(caught.value)
+
+
+async def test_a_refused_key_spares_the_other_models_behind_it() -> None:
+    bench = Bench(errors.AuthenticationError("key refused.", status=401), "here")
+
+    response = await bench.manager.generate("a", "hi")
+
+    assert bench.asked == ["first", "home"], "the second is behind the same key"
+    skipped = response.attempts[1]
+    assert (skipped.candidate.model, skipped.outcome) == ("second", "skipped")
+    assert skipped.number == 0
+    assert "left alone" in str(skipped.error)
 
 
 async def test_a_silent_candidate_is_left_for_the_next_within_its_limit() -> None:
@@ -428,7 +440,7 @@ async def test_the_settle_step_runs_once_for_every_try() -> None:
         [TextDelta("half"), cut],
         said("whole"),
     )
-    line = bench.manager._runtime._line
+    line = bench.manager._current.runtime._line
     original = line.settle
 
     def watched(record: Any, **named: Any) -> Any:
@@ -482,7 +494,8 @@ def test_any_script_ends_in_one_answer_or_one_error_of_ours(
 
     attempts = asyncio.run(call())
 
-    assert 1 <= len(attempts) <= 5
-    assert len(attempts) == len(bench.asked) == bench.script.closed
+    sends = [a for a in attempts if a.outcome != "skipped"]
+    assert 1 <= len(sends) <= 5
+    assert len(sends) == len(bench.asked) == bench.script.closed
     assert all(a.decision for a in attempts if a.outcome in {"failed", "broken"})
-    assert [a.number for a in attempts] == list(range(1, len(attempts) + 1))
+    assert [a.number for a in sends] == list(range(1, len(sends) + 1))

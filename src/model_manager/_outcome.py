@@ -10,12 +10,14 @@ from model_manager.errors import (
     AllCandidatesFailedError,
     CallTimeoutError,
     LocalOnlyUnavailableError,
+    ModelManagerError,
     NoCandidateError,
     StreamBrokenError,
 )
 from model_manager.types import (
     AttemptRecord,
     Embeddings,
+    Refusal,
     Response,
     Route,
     Timings,
@@ -100,8 +102,15 @@ def _speed(walk: Walk, answer: Answer, *, now: float) -> float | None:
     return usage.output_tokens / seconds if seconds > _TOO_SHORT else None
 
 
-def nobody(route: Route) -> NoCandidateError:
+def nobody(route: Route) -> ModelManagerError:
     """Return the error for a route whose every candidate was refused."""
+    resting = [refusal for refusal in route.refused if refusal.code == "resting"]
+    if resting:
+        return AllCandidatesFailedError(
+            f"nobody may be asked now for agent {route.agent!r}: {_reasons(resting)}.",
+            route=route,
+            remedy=resting[0].remedy,
+        )
     cls = NoCandidateError
     if route.privacy == "local_only" and any(
         refusal.code == "privacy" for refusal in route.refused
@@ -114,27 +123,29 @@ def nobody(route: Route) -> NoCandidateError:
             remedy="Give it 'primary', 'fallback' or 'local' (for embeddings: "
             "'embedding') in the configuration.",
         )
-    shown = "; ".join(
-        f"{r.candidate.label}: {r.reason}" for r in route.refused[:_SHOWN]
-    )
-    more = len(route.refused) - _SHOWN
-    tail = f"; and {more} more" if more > 0 else ""
     return cls(
-        f"nobody may answer agent {route.agent!r}: {shown}{tail}.",
+        f"nobody may answer agent {route.agent!r}: {_reasons(route.refused)}.",
         route=route,
         remedy=route.refused[0].remedy,
     )
+
+
+def _reasons(refused: Sequence[Refusal]) -> str:
+    shown = "; ".join(f"{r.candidate.label}: {r.reason}" for r in refused[:_SHOWN])
+    more = len(refused) - _SHOWN
+    return f"{shown}; and {more} more" if more > 0 else shown
 
 
 def all_failed(
     route: Route, records: Sequence[AttemptRecord]
 ) -> AllCandidatesFailedError:
     """Return the error for a call in which every attempt failed."""
-    first = records[0].error
+    sends = [record for record in records if record.outcome != "skipped"]
+    first = (sends or records)[0].error
     what = first.what if first is not None else "it gave no reason"
-    asked = len({record.candidate.label for record in records})
+    asked = len({record.candidate.label for record in sends})
     return AllCandidatesFailedError(
-        f"every model that may answer failed ({asked} asked, {len(records)} attempts); "
+        f"every model that may answer failed ({asked} asked, {len(sends)} attempts); "
         f"the first: {what}",
         attempts=records,
         route=route,
@@ -146,7 +157,7 @@ def timed_out(route: Route, records: Sequence[AttemptRecord]) -> CallTimeoutErro
     """Return the error for a call whose deadline passed."""
     return CallTimeoutError(
         f"no answer for agent {route.agent!r} before the call's deadline, after "
-        f"{len(records)} attempt(s).",
+        f"{sum(record.number > 0 for record in records)} attempt(s).",
         attempts=records,
         route=route,
         remedy="Raise timeout= or 'timeouts.total', or put a faster model first.",

@@ -1,91 +1,92 @@
-"""Walks a route: try, retry, fall back, tell how it went; knows no provider."""
+"""Walks a route: try, retry, hedge, fall back, tell how it went; knows no provider."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import (
-    AbstractAsyncContextManager,
-    AsyncExitStack,
-    aclosing,
-    asynccontextmanager,
-)
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol, cast
+from typing import cast
 
 from model_manager._answer import Answer, Piece
+from model_manager._attempts import Attempts, Line
 from model_manager._outcome import all_failed, broken, timed_out
-from model_manager.config import Retry, Timeouts
 from model_manager.errors import (
     ContextWindowError,
     ModelManagerError,
     ProviderError,
-    ProviderTimeoutError,
+)
+from model_manager.events import (
+    CallFailed,
+    CallFinished,
+    CallStarted,
+    Decided,
+    HedgeStarted,
 )
 from model_manager.resilience import (
     Deadline,
     Decision,
     Situation,
-    clip,
     decide,
+    hedged,
+    rest_of,
     retrying,
     verdict_on,
 )
 from model_manager.types import (
-    Attempt,
     AttemptRecord,
     Candidate,
-    Clock,
-    Outcome,
-    Reply,
     Request,
+    Rest,
     Route,
     StreamReset,
 )
 
-Open = Callable[[Attempt], AbstractAsyncContextManager[Reply]]
+_Opened = tuple[AsyncExitStack, "_Turn", Answer]
 
 
-class Settle(Protocol):
-    """The step that runs once for every try, however it ended."""
+@dataclass(slots=True)
+class _Turn:
+    """A candidate while it is its turn: its tries, and what was decided last."""
 
-    def __call__(
-        self, record: AttemptRecord, *, model: str | None = None
-    ) -> AttemptRecord:
-        """Return the record with its cost."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """What a walk needs of its surroundings; composed once a runtime."""
-
-    open: Open
-    settle: Settle
-    clock: Clock
-    timeouts: Timeouts
-    retry: Retry
+    candidate: Candidate
+    hedged: bool = False
+    waited: float = 0.0
+    """Seconds slept since the last try."""
+    decision: Decision | None = None
+    """What follows the last failure; `None` while it is not judged."""
 
 
 class Walk:
     """One call on its way along its route: iterate `events`, then read `answer`."""
 
     def __init__(
-        self, request: Request, route: Route, line: Line, *, started: float
+        self,
+        request: Request,
+        route: Route,
+        line: Line,
+        *,
+        started: float,
+        waited: float = 0.0,
     ) -> None:
-        """Take a call whose clock runs since `started`."""
+        """Take a call whose clock runs since `started`, `waited` of it in vain."""
         self.request = request
         self.route = route
-        self.records: list[AttemptRecord] = []
         self.answer: Answer | None = None
         """The whole answer, once `events` has ended."""
         self.started = started
         self._line = line
         seconds = request.timeout or line.timeouts.total
         self._deadline = Deadline(line.clock, started + seconds)
+        self._attempts = Attempts(request, route, line, deadline=self._deadline)
         self._pending = list(route.candidates)
-        self._waited = 0.0
-        self._decision = Decision("next", "")
+        self._waited = waited
+        self._turn = _Turn(route.candidates[0])
+        """Whose turn it was last."""
+
+    @property
+    def records(self) -> list[AttemptRecord]:
+        """Every send so far, and who was passed over."""
+        return self._attempts.records
 
     async def finish(self) -> Answer:
         """Walk to the end and return the answer whole; raises as `events` does."""
@@ -105,161 +106,181 @@ class Walk:
             ProviderError: A failure after which nobody else is asked.
         """
         lost: Answer | None = None
-        while self.answer is None:
-            candidate = self._pending.pop(0)
-            answer: Answer | None = None
-            try:
-                async with self._answered(candidate) as answer:
-                    if lost is not None:
-                        yield _reset(lost, candidate, reason=self._last_failure())
-                        lost = None
-                    if self.request.streaming:
-                        async with aclosing(answer.handing_out()) as pieces:
-                            async for piece in pieces:
-                                yield piece
-                        answer.check()
-            except ProviderError as error:
-                if answer is not None and answer.handed_out:
-                    lost = answer
-                failure = await self._after(error, candidate, lost)
-            else:
-                self.answer = answer
-                return
-            # Outside the handler: an error of ours must not drag another along.
-            if failure is not None:
-                raise failure
+        error_name = "cancelled"
+        self._tell_start()
+        try:
+            while self.answer is None:
+                answer: Answer | None = None
+                try:
+                    async with self._answered() as answer:
+                        if lost is not None:
+                            yield self._reset(lost, answer)
+                            lost = None
+                        if self.request.streaming:
+                            async with aclosing(answer.handing_out()) as pieces:
+                                async for piece in pieces:
+                                    yield piece
+                            answer.check()
+                except ProviderError as error:
+                    if answer is not None and answer.handed_out:
+                        lost = answer
+                    failure = await self._after(error, lost)
+                else:
+                    self.answer = answer
+                    return
+                # Outside the handler: an error of ours must not drag another along.
+                if failure is not None:
+                    raise failure
+        except ModelManagerError as error:
+            error_name = type(error).__name__
+            raise
+        finally:
+            self._tell_end(error_name)
 
     @asynccontextmanager
-    async def _answered(self, candidate: Candidate) -> AsyncIterator[Answer]:
-        """Open an answer, trying this candidate again where that may help."""
-
-        def judge(error: ProviderError, _tries: int) -> Decision:
-            return self._judge(error, candidate, handed_out=False)
-
-        async def begin() -> tuple[AsyncExitStack, Answer]:
-            async with AsyncExitStack() as stack:
-                answer = await stack.enter_async_context(self._attempt(candidate))
-                if not self.request.streaming:
-                    await answer.read()
-                    answer.check()
-                return stack.pop_all(), answer
-
-        stack, answer = await retrying(begin, judge=judge, sleep=self._sleep)
+    async def _answered(self) -> AsyncIterator[Answer]:
+        """Open the answer of the next candidate, or of the one that outruns it."""
+        turn = _Turn(self._pending.pop(0), waited=self._waited)
+        self._waited = 0.0
+        after = self._hedge_after(turn.candidate)
+        if after is None:
+            stack, self._turn, answer = await self._begin(turn)
+        else:
+            stack, self._turn, answer = await self._raced(turn, after)
         async with stack:
             yield answer
 
-    @asynccontextmanager
-    async def _attempt(self, candidate: Candidate) -> AsyncIterator[Answer]:
-        """Make one try and, whatever becomes of it, keep its record."""
-        line = self._line
-        attempt = self._next_attempt(candidate)
-        began = line.clock.monotonic()
-        outcome: Outcome = "cancelled"
-        failure: ProviderError | None = None
-        answer: Answer | None = None
-        try:
+    async def _begin(self, turn: _Turn) -> _Opened:
+        """Open an answer, trying this candidate again where that may help."""
+
+        async def begin() -> _Opened:
+            turn.decision = None
+            waited, turn.waited = turn.waited, 0.0
             async with AsyncExitStack() as stack:
-                answer = await self._opened(attempt, stack)
-                yield answer
-            outcome = "answered"
-        except ProviderError as error:
-            outcome = "broken" if answer is not None and answer.handed_out else "failed"
-            failure = error
-            raise
-        finally:
-            record = AttemptRecord(
-                candidate=candidate,
-                number=attempt.number,
-                outcome=outcome,
-                seconds=line.clock.monotonic() - began,
-                error=failure,
-                waited=self._waited,
-                request_id=_request_id(answer, failure),
-                rate_limit=answer.rate_limit if answer is not None else None,
-                usage=answer.usage() if answer is not None else None,
+                answer = await stack.enter_async_context(
+                    self._attempts.make(
+                        turn.candidate,
+                        others_left=bool(self._pending),
+                        waited=waited,
+                        hedged=turn.hedged,
+                    )
+                )
+                if not self.request.streaming:
+                    await answer.read()
+                    answer.check()
+                return stack.pop_all(), turn, answer
+
+        def judge(error: ProviderError, _tries: int) -> Decision:
+            return self._judge(error, turn, handed_out=False)
+
+        async def sleep(seconds: float) -> None:
+            turn.waited = seconds
+            await self._line.clock.sleep(seconds)
+
+        return await retrying(begin, judge=judge, sleep=sleep)
+
+    async def _raced(self, turn: _Turn, after: float) -> _Opened:
+        """Ask the next candidate as well when this one is slow; the first one wins."""
+        other = _Turn(self._pending[0], hedged=True)
+
+        async def ask_other() -> _Opened:
+            self._pending.remove(other.candidate)
+            self._line.emit(
+                HedgeStarted(
+                    call_id=self.request.call_id,
+                    agent=self.request.agent,
+                    silent=turn.candidate.label,
+                    asked=other.candidate.label,
+                    after=after,
+                )
             )
-            finish = answer.finish if answer is not None else None
-            model = finish.model if finish is not None else None
-            self._waited = 0.0
-            self.records.append(line.settle(record, model=model))
+            return await self._begin(other)
 
-    async def _opened(self, attempt: Attempt, stack: AsyncExitStack) -> Answer:
-        """Send, and wait for the first piece: all of it within one limit."""
+        async def drop(opened: _Opened) -> None:
+            await opened[0].aclose()
+
+        opened = await hedged(
+            lambda: self._begin(turn),
+            ask_other,
+            after=after,
+            clock=self._line.clock,
+            drop=drop,
+        )
+        winner = opened[1]
+        loser = other if winner is turn else turn
+        if loser.decision is None and loser.candidate not in self._pending:
+            # It did not fail: should the winner break off, it may be asked again.
+            self._pending.insert(0, loser.candidate)
+            self._attempts.note(loser.candidate, f"{winner.candidate.label} was faster")
+        return opened
+
+    def _hedge_after(self, candidate: Candidate) -> float | None:
+        """Return after how many seconds the next candidate is asked as well."""
         line = self._line
-        try:
-            async with line.clock.timeout(attempt.timeouts.first_token):
-                reply = await stack.enter_async_context(line.open(attempt))
-                answer = Answer(attempt, reply, line.clock, ends_at=self._deadline.at)
-                await answer.peek()
-                return answer
-        except TimeoutError:
-            pass
-        raise _silent(attempt)
-
-    def _next_attempt(self, candidate: Candidate) -> Attempt:
-        remaining = self._deadline.remaining
-        if remaining <= 0:
-            raise timed_out(self.route, self.records)
-        return Attempt(
-            request=self.request,
-            candidate=candidate,
-            number=len(self.records) + 1,
-            timeouts=clip(
-                self._line.timeouts,
-                candidate,
-                streaming=self.request.streaming,
-                remaining=remaining,
-                others_left=bool(self._pending),
-            ),
+        spare = line.retry.attempts_per_call - self._attempts.sent
+        if not line.hedging.enabled or not self._pending or spare <= 1:
+            return None
+        return line.hedging.after or line.memory.latency.p95(
+            candidate, streaming=self.request.streaming
         )
 
     def _judge(
-        self, error: ProviderError, candidate: Candidate, *, handed_out: bool
+        self, error: ProviderError, turn: _Turn, *, handed_out: bool
     ) -> Decision:
-        error.__traceback__ = None
-        situation = Situation(
-            tries_here=sum(r.candidate is candidate for r in self.records),
-            tries_in_all=len(self.records),
-            others_left=bool(self._pending),
-            remaining=self._deadline.remaining,
-            handed_out=handed_out,
-        )
-        decision = decide(
-            error,
-            situation,
-            settings=self._line.retry,
-            chance=random.random(),  # noqa: S311 - jitter, not a secret
-        )
-        self.records[-1] = replace(self.records[-1], decision=decision.why)
-        self._decision = decision
-        return decision
-
-    def _last_failure(self) -> str:
-        error = next(r.error for r in reversed(self.records) if r.error is not None)
-        return error.what
-
-    async def _sleep(self, seconds: float) -> None:
-        self._waited = seconds
-        await self._line.clock.sleep(seconds)
-
-    async def _after(
-        self, error: ProviderError, candidate: Candidate, lost: Answer | None
-    ) -> ModelManagerError | None:
-        """Prepare what follows a failure: the error to raise, or `None` to go on."""
         # A record outlives the call; a traceback would keep its frames alive, prompts
         # and all.
         error.__traceback__ = None
-        if not self.records[-1].decision:
+        candidate, memory = turn.candidate, self._line.memory
+        situation = Situation(
+            tries_here=self._attempts.tries_of(candidate),
+            tries_in_all=self._attempts.sent,
+            others_left=bool(self._pending),
+            remaining=self._deadline.remaining,
+            handed_out=handed_out,
+            barred=_rested(rest_of(memory.breakers.resting(), candidate)),
+        )
+        decision = self._decided(error, situation)
+        if decision.action == "retry" and not memory.quotas.take(candidate.endpoint):
+            barred = f"the retries of {candidate.endpoint} are used up for now"
+            decision = self._decided(error, replace(situation, barred=barred))
+        self._attempts.note(candidate, decision.why)
+        self._line.emit(
+            Decided(
+                call_id=self.request.call_id,
+                agent=self.request.agent,
+                endpoint=candidate.endpoint,
+                model=candidate.model,
+                action=decision.action,
+                why=decision.why,
+                wait=decision.wait,
+            )
+        )
+        turn.decision = decision
+        self._turn = turn
+        return decision
+
+    def _decided(self, error: ProviderError, situation: Situation) -> Decision:
+        line = self._line
+        return decide(error, situation, settings=line.retry, chance=line.chance())
+
+    async def _after(
+        self, error: ProviderError, lost: Answer | None
+    ) -> ModelManagerError | None:
+        """Prepare what follows a failure: the error to raise, or `None` to go on."""
+        error.__traceback__ = None
+        turn = self._turn
+        decision = turn.decision
+        if decision is None:
             # It failed after it was opened, where the retry loop no longer looks.
-            self._judge(error, candidate, handed_out=lost is not None)
-        decision = self._decision
+            decision = self._judge(error, turn, handed_out=lost is not None)
         if lost is not None and self.request.on_break == "raise":
             return broken(self.route, self.records, lost)
         if decision.action == "retry":
-            self._pending.insert(0, candidate)
-            await self._sleep(decision.wait)
+            self._pending.insert(0, turn.candidate)
+            self._waited = decision.wait
+            await self._line.clock.sleep(decision.wait)
         elif isinstance(error, ContextWindowError):
-            self._pending = [c for c in self._pending if _is_larger(c, candidate)]
+            self._pending = [c for c in self._pending if _is_larger(c, turn.candidate)]
         if self._deadline.remaining <= 0:
             return timed_out(self.route, self.records)
         if decision.action != "stop" and self._pending:
@@ -277,21 +298,61 @@ class Walk:
         error.attempts = tuple(self.records)
         return error
 
+    def _reset(self, lost: Answer, answer: Answer) -> StreamReset:
+        failed = [record.error for record in self.records if record.error is not None]
+        return StreamReset(
+            reason=failed[-1].what if failed else "",
+            discarded_characters=len(lost.text),
+            from_model=lost.attempt.candidate.label,
+            to_model=answer.attempt.candidate.label,
+        )
 
-def _silent(attempt: Attempt) -> ProviderTimeoutError:
-    candidate = attempt.candidate
-    return ProviderTimeoutError(
-        f"{candidate.label} sent nothing for {attempt.timeouts.first_token:.1f} s.",
-        provider=candidate.endpoint,
-        model=candidate.model,
-        remedy="Raise 'timeouts' in the configuration if the model is just slow.",
-    )
+    def _tell_start(self) -> None:
+        request, route = self.request, self.route
+        self._line.emit(
+            CallStarted(
+                call_id=request.call_id,
+                agent=request.agent,
+                task=route.task,
+                privacy=route.privacy,
+                candidates=tuple([one.label for one in route.candidates]),
+                config_version=route.config_version,
+            )
+        )
+
+    def _tell_end(self, error_name: str) -> None:
+        request, answer = self.request, self.answer
+        seconds = self._line.clock.monotonic() - self.started
+        if answer is None:
+            self._line.emit(
+                CallFailed(
+                    call_id=request.call_id,
+                    agent=request.agent,
+                    error=error_name,
+                    seconds=seconds,
+                    attempts=self._attempts.sent,
+                )
+            )
+            return
+        candidate = answer.attempt.candidate
+        self._line.emit(
+            CallFinished(
+                call_id=request.call_id,
+                agent=request.agent,
+                endpoint=candidate.endpoint,
+                model=candidate.model,
+                seconds=seconds,
+                attempts=self._attempts.sent,
+                cost=self.records[-1].cost,
+            )
+        )
 
 
-def _request_id(answer: Answer | None, failure: ProviderError | None) -> str | None:
-    if answer is not None:
-        return answer.request_id
-    return failure.request_id if failure is not None else None
+def _rested(rest: Rest | None) -> str:
+    """Return why it may not be tried again now; a 429's wait is for the others."""
+    if rest is None or rest.kind == "cooldown":
+        return ""
+    return f"it is left alone for now: {rest.reason}"
 
 
 def _is_larger(candidate: Candidate, than: Candidate) -> bool:
@@ -299,12 +360,3 @@ def _is_larger(candidate: Candidate, than: Candidate) -> bool:
     if candidate.context_window is None or than.context_window is None:
         return True
     return candidate.context_window > than.context_window
-
-
-def _reset(lost: Answer, candidate: Candidate, *, reason: str) -> StreamReset:
-    return StreamReset(
-        reason=reason,
-        discarded_characters=len(lost.text),
-        from_model=lost.attempt.candidate.label,
-        to_model=candidate.label,
-    )

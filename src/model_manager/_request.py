@@ -7,13 +7,14 @@ from typing import TypeVar
 from uuid import uuid4
 
 from model_manager.errors import InvalidRequestError
-from model_manager.types import Message, OutputSpec, Privacy, Request, Tool
+from model_manager.types import Message, OutputSpec, Priority, Privacy, Request, Tool
 
 Item = TypeVar("Item")
 Number = TypeVar("Number", int, float)
 _HOTTEST = 2
 """The highest temperature that any vendor takes (OpenAI)."""
 _PRIVACY = ("any", "local_only")
+_PRIORITIES = ("interactive", "batch")
 
 
 def chat_request(
@@ -30,6 +31,7 @@ def chat_request(
     seed: int | None = None,
     timeout: float | None = None,
     privacy: Privacy | None = None,
+    priority: Priority = "interactive",
     model: str | None = None,
     metadata: Mapping[str, str] | None = None,
     streaming: bool = False,
@@ -51,6 +53,7 @@ def chat_request(
         seed=_seed(seed),
         timeout=_positive("timeout", timeout),
         privacy=_privacy(privacy),
+        priority=_priority(priority),
         model=_word("model", model),
         metadata=_metadata(metadata),
         streaming=streaming,
@@ -65,6 +68,7 @@ def embed_request(
     task: str | None = None,
     timeout: float | None = None,
     privacy: Privacy | None = None,
+    priority: Priority = "interactive",
     model: str | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> Request:
@@ -82,6 +86,7 @@ def embed_request(
         task=_word("task", task),
         timeout=_positive("timeout", timeout),
         privacy=_privacy(privacy),
+        priority=_priority(priority),
         model=_word("model", model),
         metadata=_metadata(metadata),
         call_id=uuid4().hex,
@@ -224,6 +229,15 @@ def _privacy(value: Privacy | None) -> Privacy | None:
         value is None or value in _PRIVACY,
         f"privacy must be one of {_PRIVACY}, not {value!r}.",
         "'local_only' keeps the call on this machine; leave it out otherwise.",
+    )
+    return value
+
+
+def _priority(value: Priority) -> Priority:
+    _require(
+        value in _PRIORITIES,
+        f"priority must be one of {_PRIORITIES}, not {value!r}.",
+        "'batch' lets interactive calls go first where calls queue.",
     )
     return value
 

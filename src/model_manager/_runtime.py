@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from pydantic import SecretStr
 
-from model_manager._clock import SystemClock
+from model_manager._attempts import Line
 from model_manager._outcome import nobody
-from model_manager._pipeline import Line, Walk
-from model_manager.config import Config, Endpoint, load_config, read_keys
+from model_manager._pipeline import Walk
+from model_manager.config import Config, Endpoint, read_keys
+from model_manager.events import Event
 from model_manager.providers import (
     HttpPool,
     LocalInventory,
     ProviderFactory,
     build_provider,
 )
+from model_manager.resilience import Memory
 from model_manager.routing import plan
 from model_manager.types import (
     Attempt,
@@ -42,6 +43,8 @@ _LOOK_SHARE = 0.2
 _LOOK_AGAIN = 60.0
 """Seconds before a server that did not tell is asked again."""
 _HEALTH_SECONDS = 10.0
+_REST_STEP = 0.05
+"""Seconds to wait at least before a resting candidate is looked at again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +53,7 @@ class Surroundings:
 
     http: HttpPool
     clock: Clock
+    emit: Callable[[Event], None]
     factories: Mapping[str, ProviderFactory]
     """Kind -> factory; a kind that is absent is looked up in the entry points."""
     environ: Mapping[str, str] | None = None
@@ -59,11 +63,22 @@ class Surroundings:
 class Runtime:
     """Everything built from one configuration; lives until that one is replaced."""
 
-    def __init__(self, config: Config, surroundings: Surroundings) -> None:
-        """Read the keys and compose the line; opens no connection."""
+    def __init__(
+        self, config: Config, surroundings: Surroundings, *, old: Runtime | None = None
+    ) -> None:
+        """Read the keys and compose the line; opens no connection.
+
+        Args:
+            config: What is built.
+            surroundings: What is given from outside.
+            old: The runtime that this one replaces: what it knows about endpoints
+                that have not changed is kept.
+        """
         self.config = config
         self.clock = surroundings.clock
         self._surroundings = surroundings
+        emit = surroundings.emit
+        self.memory = Memory(config, clock=surroundings.clock, emit=emit)
         self._keys: Mapping[str, SecretStr]
         self._keys, self._missing = read_keys(config, surroundings.environ)
         self._providers: dict[str, Provider] = {}
@@ -73,13 +88,20 @@ class Runtime:
         self._servers: dict[str, LocalInventory] = {}
         self._mute = {n for n in self._local if not config.endpoints[n].base_url}
         """Local endpoints that cannot tell what they have installed."""
+        self._settler = Settler(Pricer(config))
         self._line = Line(
             open=self._open,
-            settle=Settler(Pricer(config)).settle,
+            settle=self._settler.settle,
             clock=surroundings.clock,
+            emit=emit,
             timeouts=config.timeouts,
             retry=config.retry,
+            hedging=config.hedging,
+            memory=self.memory,
+            endpoints=config.endpoints,
         )
+        if old is not None:
+            self.memory.carry_over(old.memory, self._unchanged_since(old))
 
     def route(self, request: Request) -> Route:
         """Plan with what is known now; no I/O."""
@@ -90,17 +112,22 @@ class Runtime:
 
         Raises:
             NoCandidateError: Everybody was refused.
+            AllCandidatesFailedError: Everybody left is left alone for now.
         """
         started = self.clock.monotonic()
         seconds = request.timeout or self.config.timeouts.total
-        patience = min(_LOOK_SECONDS, seconds * _LOOK_SHARE)
-        await self._look(patience)
-        route = self.route(request)
-        if await self._look_again(route, patience):
+        if self._local:
+            patience = min(_LOOK_SECONDS, seconds * _LOOK_SHARE)
+            await self._look(patience)
+            route = self.route(request)
+            if await self._look_again(route, patience):
+                route = self.route(request)
+        else:
             route = self.route(request)
         if not route.candidates:
-            raise nobody(route)
-        return Walk(request, route, self._line, started=started)
+            route = await self._rested(route, request, until=started + seconds)
+        waited = self.clock.monotonic() - started
+        return Walk(request, route, self._line, started=started, waited=waited)
 
     def facts(self) -> Facts:
         """Return what is known at this moment, from memory."""
@@ -113,6 +140,7 @@ class Runtime:
             missing_keys=self._missing,
             installed=installed,
             unchecked=frozenset(self._local - installed.keys() - self._mute),
+            resting=self.memory.breakers.resting(),
         )
 
     async def health(self, *, local_only: bool) -> Health:
@@ -121,14 +149,76 @@ class Runtime:
         reports = await asyncio.gather(
             *(self._check(n, _HEALTH_SECONDS) for n in names)
         )
-        return Health(tuple(reports))
+        return Health(
+            tuple(reports),
+            resting=self.memory.breakers.resting(),
+            config_version=self.config.fingerprint,
+        )
+
+    async def warm(self) -> None:
+        """Load what the first call would load, off the event loop where that helps."""
+        await asyncio.gather(
+            asyncio.to_thread(self._load_all), self._look(_LOOK_SECONDS)
+        )
+
+    def _load_all(self) -> None:
+        for name in self.config.endpoints:
+            self._provider(name)
+        self._settler.warm()
+        self._surroundings.http.warm()
 
     async def aclose(self) -> None:
         """Close the running loop's connections; other loops close theirs themselves."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._surroundings.http.aclose)
+            await self.aclose_providers()
+
+    async def aclose_providers(self) -> None:
+        """Let the providers close what they opened; the connections are the pool's."""
+        async with AsyncExitStack() as stack:
             for provider in self._providers.values():
                 stack.push_async_callback(provider.aclose)
+
+    async def _rested(self, route: Route, request: Request, *, until: float) -> Route:
+        """Wait for somebody who is left alone for a moment only, and plan again.
+
+        A wait that a provider asked for ends for certain, so it may last as long as
+        that of the last candidate; a rest after failures promises nothing.
+        """
+        started = self.clock.monotonic()
+        while not route.candidates:
+            now = self.clock.monotonic()
+            wait = self._worth_waiting(route, spent=now - started)
+            if wait is None or now + wait >= until:
+                raise nobody(route)
+            await self.clock.sleep(wait)
+            route = self.route(request)
+        return route
+
+    def _worth_waiting(self, route: Route, *, spent: float) -> float | None:
+        retry, waits = self.config.retry, []
+        resting = self.memory.breakers.resting()
+        for refusal in route.refused:
+            place = (refusal.candidate.endpoint, refusal.candidate.model)
+            rest = resting.get(place) or resting.get((place[0], ""))
+            if refusal.code != "resting" or rest is None:
+                continue
+            asked = rest.kind == "cooldown"
+            limit = retry.max_wait_last if asked else retry.max_wait
+            if spent + rest.seconds <= limit:
+                waits.append(max(rest.seconds, _REST_STEP))
+        return min(waits, default=None)
+
+    def _unchanged_since(self, old: Runtime) -> set[str]:
+        """Return the endpoints that are what they were, key included."""
+        before = old.config.endpoints
+        return {
+            name
+            for name, endpoint in self.config.endpoints.items()
+            if name in before
+            and replace(endpoint, models={}) == replace(before[name], models={})
+            and self._keys.get(name) == old._keys.get(name)
+        }
 
     def _open(self, attempt: Attempt) -> AbstractAsyncContextManager[Reply]:
         return self._provider(attempt.candidate.endpoint).open(attempt)
@@ -207,25 +297,3 @@ class Runtime:
                 status="unreachable",
                 detail=f"no answer in {seconds:g} s; is the server running?",
             )
-
-
-def compose(
-    config: str | Path | Mapping[str, object] | Config | None,
-    *,
-    providers: Mapping[str, ProviderFactory] | None,
-    http: HttpPool | None,
-    clock: Clock | None,
-    environ: Mapping[str, str] | None,
-) -> Runtime:
-    """Load the configuration and build on it, with the usual things for `None`.
-
-    Raises:
-        ConfigError: The configuration is missing or wrong; lists every problem.
-    """
-    surroundings = Surroundings(
-        http=http or HttpPool(),
-        clock=clock or SystemClock(),
-        factories=providers or {},
-        environ=environ,
-    )
-    return Runtime(load_config(config, environ=environ), surroundings)

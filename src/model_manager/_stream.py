@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 
 from model_manager._outcome import response_of
 from model_manager.errors import InvalidRequestError
 from model_manager.types import (
-    Clock,
     Completed,
     OnBreak,
     Request,
@@ -21,9 +20,7 @@ from model_manager.types import (
 
 if TYPE_CHECKING:
     # It stands on pydantic, which an import of the facade does not load.
-    from model_manager._pipeline import Walk
-
-Start: TypeAlias = "Callable[[Request], Awaitable[Walk]]"
+    from model_manager._current import Current
 
 
 class Stream:
@@ -36,12 +33,11 @@ class Stream:
     """
 
     def __init__(
-        self, request: Request, start: Start, clock: Clock, *, on_break: OnBreak | None
+        self, request: Request, current: Current, *, on_break: OnBreak | None
     ) -> None:
         """Prepare the call; nothing is sent before the first piece is asked for."""
         self._request = request
-        self._start = start
-        self._clock = clock
+        self._current = current
         self._on_break = on_break
         self._events: AsyncGenerator[StreamEvent] | None = None
         self._response: Response[Any] | None = None
@@ -94,11 +90,12 @@ class Stream:
         return self._events
 
     async def _run(self, request: Request) -> AsyncGenerator[StreamEvent]:
-        walk = await self._start(request)
-        async with aclosing(walk.events()) as events:
-            async for event in events:
-                yield event
-        if walk.answer is not None:
-            now = self._clock.monotonic()
-            self._response = response_of(walk, walk.answer, now=now)
-            yield Completed(self._response)
+        async with self._current.using() as runtime:
+            walk = await runtime.walk(request)
+            async with aclosing(walk.events()) as events:
+                async for event in events:
+                    yield event
+            if walk.answer is not None:
+                now = runtime.clock.monotonic()
+                self._response = response_of(walk, walk.answer, now=now)
+                yield Completed(self._response)

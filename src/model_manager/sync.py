@@ -66,6 +66,8 @@ class SyncManager:
     generate = _blocking(ModelManager.generate)
     embed = _blocking(ModelManager.embed)
     health = _blocking(ModelManager.health)
+    reload = _blocking(ModelManager.reload)
+    warm = _blocking(ModelManager.warm)
     stream = _blocking_stream(ModelManager.stream)
     explain = _passing(ModelManager.explain)
 

@@ -4,7 +4,7 @@ from model_manager.config._catalog import Endpoint, ModelRef, is_cloud_name
 from model_manager.config._closest import closest
 from model_manager.config._config import Config
 from model_manager.config._keys import read_keys
-from model_manager.config._load import load_config
+from model_manager.config._load import config_path, load_config
 from model_manager.config._problems import Problem
 from model_manager.config._read import find_file
 from model_manager.config._reference import (
@@ -51,6 +51,7 @@ __all__ = [
     "TaskRule",
     "Timeouts",
     "closest",
+    "config_path",
     "config_schema",
     "find_file",
     "is_cloud_name",

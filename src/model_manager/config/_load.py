@@ -50,6 +50,21 @@ def load_config(
     return config
 
 
+def config_path(
+    source: object, *, environ: Mapping[str, str] | None = None
+) -> FilePath | None:
+    """Return the file that `load_config` would read, whole; `None` for one in Python.
+
+    Raises:
+        ConfigError: There is none, or the source is no path.
+    """
+    if isinstance(source, Config | Mapping):
+        return None
+    path = _path_of(source, os.environ if environ is None else environ)
+    # The working directory may change before the file is read again.
+    return path.absolute()
+
+
 def _path_of(source: object, environ: Mapping[str, str]) -> FilePath:
     if source is None:
         return find_file(environ)

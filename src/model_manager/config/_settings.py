@@ -15,7 +15,8 @@ def _network(text: str) -> str:
     try:
         return str(ipaddress.ip_network(text, strict=False))
     except ValueError:
-        raise PydanticCustomError("network", "is not a network") from None
+        fault = PydanticCustomError("network", "is not a network")
+    raise fault
 
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]

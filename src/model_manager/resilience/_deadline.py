@@ -9,6 +9,8 @@ from model_manager.types import AttemptTimeouts, Candidate, Clock
 
 RESERVE = 0.2
 """The share of the remaining time that is left to the candidates behind."""
+GRACE = 2.0
+"""How many times the usual limit the last candidate may take for its first piece."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +40,27 @@ def clip(
     A streamed answer must begin within `first_token` (models that think get
     `first_token_reasoning`), a whole one must be there within `answer`; a local model
     may have to be loaded first and gets `load` on top. While others stand behind, a
-    fifth of the remaining time is kept for them.
+    fifth of the remaining time is kept for them; the last one gets `GRACE` times the
+    usual limit, because giving up on it gives up the call.
     """
     share = remaining * (1 - RESERVE) if others_left else remaining
-    if not streaming:
-        first = timeouts.answer
-    elif candidate.capabilities.get("thinking"):
-        first = timeouts.first_token_reasoning
-    else:
-        first = timeouts.first_token
-    stall = timeouts.stall
+    first = _first_piece(timeouts, candidate, streaming=streaming)
+    if not others_left:
+        first *= GRACE
     if candidate.is_local:
         first += timeouts.load
-        stall = timeouts.stall_local
     return AttemptTimeouts(
         connect=min(timeouts.connect, share),
         first_token=min(first, share),
-        stall=stall,
+        stall=timeouts.stall_local if candidate.is_local else timeouts.stall,
         total=remaining,
+        is_shortened=share < first,
     )
+
+
+def _first_piece(timeouts: Timeouts, candidate: Candidate, *, streaming: bool) -> float:
+    if not streaming:
+        return timeouts.answer
+    if candidate.capabilities.get("thinking"):
+        return timeouts.first_token_reasoning
+    return timeouts.first_token

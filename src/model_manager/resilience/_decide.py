@@ -29,6 +29,8 @@ class Situation:
     """Seconds until the call's deadline."""
     handed_out: bool = False
     """Whether a piece of the failed answer already reached the caller."""
+    barred: str = ""
+    """Why the same candidate may not be asked again now; empty where it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ def _why_no_retry(
 ) -> str | None:
     if verdict.retry == "never":
         return "asking the same one again does not help"
+    if situation.barred:
+        return situation.barred
     if situation.tries_here >= settings.attempts_per_candidate:
         return f"it was tried {situation.tries_here} times"
     if situation.handed_out and situation.others_left:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
 
-from model_manager.types import Candidate, Facts, Privacy, Refusal, Request
+from model_manager.types import Candidate, Facts, Privacy, Refusal, Request, RestKind
 
 CHARACTERS_PER_TOKEN = 4
 """A rule of thumb for English prose, used only to see that a prompt cannot fit; OpenAI
 gives the same figure ("What are tokens and how to count them", help centre)."""
 WINDOW_MARGIN = 1.1
 """The estimate is raised by a tenth before it is held against a window."""
+_REST_REMEDIES: Final[Mapping[RestKind, str]] = MappingProxyType(
+    {
+        "breaker": "Wait for it to recover, or give the agent another model.",
+        "cooldown": "Wait, send less at once, or give the agent another model.",
+        "suspended": "Mend its key, its credit or its model's name, then reload.",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +64,7 @@ def judge(candidate: Candidate, needs: Needs, facts: Facts) -> Refusal | None:
         _refused_by_presence(candidate, facts)
         or _refused_by_capability(candidate, needs)
         or _refused_by_window(candidate, needs)
+        or _refused_by_rest(candidate, facts)
     )
 
 
@@ -115,4 +126,21 @@ def _refused_by_window(candidate: Candidate, needs: Needs) -> Refusal | None:
         "context_window",
         f"about {needs.tokens:,} tokens do not fit its window of {window:,}",
         "Shorten the prompt, or name a model with a larger window.",
+    )
+
+
+def _refused_by_rest(candidate: Candidate, facts: Facts) -> Refusal | None:
+    if not facts.resting:
+        return None
+    # A rest without a model is one of the whole endpoint: its key, its credit.
+    rest = facts.resting.get((candidate.endpoint, candidate.model))
+    rest = rest or facts.resting.get((candidate.endpoint, ""))
+    if rest is None:
+        return None
+    return Refusal(
+        candidate,
+        "resting",
+        f"it is left alone for {rest.seconds:.1f} s: {rest.reason}",
+        _REST_REMEDIES[rest.kind],
+        retry_in=rest.seconds,
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from typing_extensions import override
 
-from model_manager.types._route import InstalledModel
+from model_manager.types._route import InstalledModel, Rest
 
 HealthStatus: TypeAlias = Literal["ok", "unreachable", "no_key", "error", "not_checked"]
 
@@ -31,9 +31,17 @@ class EndpointHealth:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How every endpoint of a configuration is."""
+    """How every endpoint of a configuration is, and what the manager makes of it."""
 
     endpoints: tuple[EndpointHealth, ...]
+    resting: Mapping[tuple[str, str], Rest] = field(default_factory=dict)
+    """(endpoint, model) -> why it is left alone now; the model is empty where it is
+    the whole endpoint."""
+    config_version: str = ""
+    """Fingerprint of the configuration in force."""
+    config_problem: str = ""
+    """What is wrong with the newest configuration, which is therefore not in force;
+    empty where all is well."""
 
     @property
     def ok(self) -> bool:

@@ -18,6 +18,10 @@ class Settler:
         """Take the pricer of the running configuration."""
         self._pricer = pricer
 
+    def warm(self) -> None:
+        """Load the price table now, instead of with the first answer."""
+        self._pricer.warm()
+
     def settle(
         self, record: AttemptRecord, *, model: str | None = None
     ) -> AttemptRecord:

@@ -1,0 +1,338 @@
+"""The sends of one call: each let through, sent, and settled once when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+)
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from model_manager._answer import Answer
+from model_manager._outcome import timed_out
+from model_manager.config import Endpoint, Hedging, Retry, Timeouts
+from model_manager.errors import (
+    EgressRefusedError,
+    ProviderError,
+    ProviderTimeoutError,
+    UnavailableError,
+)
+from model_manager.events import (
+    AttemptEnded,
+    CandidateSkipped,
+    EgressRefused,
+    Event,
+)
+from model_manager.resilience import Deadline, Memory, Pass, Slot, clip
+from model_manager.types import (
+    Attempt,
+    AttemptRecord,
+    Candidate,
+    Clock,
+    Outcome,
+    Reply,
+    Request,
+    Route,
+)
+
+Open = Callable[[Attempt], AbstractAsyncContextManager[Reply]]
+Emit = Callable[[Event], None]
+
+
+class Settle(Protocol):
+    """The step that runs once for every send, however it ended."""
+
+    def __call__(
+        self, record: AttemptRecord, *, model: str | None = None
+    ) -> AttemptRecord:
+        """Return the record with its cost."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """What a call needs of its surroundings; composed once a runtime."""
+
+    open: Open
+    settle: Settle
+    emit: Emit
+    clock: Clock
+    timeouts: Timeouts
+    retry: Retry
+    hedging: Hedging
+    memory: Memory
+    endpoints: Mapping[str, Endpoint]
+    chance: Callable[[], float] = random.random
+    """A random number in [0, 1) for jitter."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Turn:
+    """One send before, while and after it happens."""
+
+    attempt: Attempt
+    ticket: Pass
+    slot: Slot
+    began: float
+    waited: float
+    hedged: bool
+    answer: Answer | None = None
+    failure: ProviderError | None = None
+    outcome: Outcome = "failed"
+
+
+class Attempts:
+    """Makes the sends of one call and keeps their records."""
+
+    def __init__(
+        self, request: Request, route: Route, line: Line, *, deadline: Deadline
+    ) -> None:
+        """Start with nothing sent."""
+        self.records: list[AttemptRecord] = []
+        """Every send in the order of their ends, and who was passed over."""
+        self.sent = 0
+        self._request = request
+        self._route = route
+        self._line = line
+        self._deadline = deadline
+
+    @asynccontextmanager
+    async def make(
+        self,
+        candidate: Candidate,
+        *,
+        others_left: bool,
+        waited: float = 0.0,
+        hedged: bool = False,
+    ) -> AsyncIterator[Answer]:
+        """Make one send; its answer is open, its first piece there.
+
+        Args:
+            candidate: Who is asked.
+            others_left: Whether somebody else may be asked after it.
+            waited: Seconds slept before it, for the record.
+            hedged: Whether another attempt of the call is still silent.
+
+        Raises:
+            UnavailableError: Nothing was sent: it rests, or is at its limit.
+            CallTimeoutError: The deadline of the whole call has passed.
+            ProviderError: The send failed, here or while the answer is read.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                slot = await self._slot(candidate, others_left, stack)
+                attempt = self._attempt(candidate, others_left=others_left)
+                ticket = self._ticket(attempt)
+            except UnavailableError as error:
+                self._skip(candidate, error)
+                raise
+            turn = Turn(
+                attempt=attempt,
+                ticket=ticket,
+                slot=slot,
+                began=self._line.clock.monotonic(),
+                waited=waited,
+                hedged=hedged,
+            )
+            async with self._settled(turn), AsyncExitStack() as connection:
+                turn.answer = await self._opened(attempt, connection)
+                yield turn.answer
+
+    def tries_of(self, candidate: Candidate) -> int:
+        """Return how often something was sent to a candidate."""
+        return sum(1 for r in self.records if r.candidate is candidate and r.number)
+
+    def note(self, candidate: Candidate, why: str) -> None:
+        """Write into a candidate's last record what was decided after it."""
+        for place in reversed(range(len(self.records))):
+            record = self.records[place]
+            if record.candidate is candidate:
+                self.records[place] = replace(record, decision=why)
+                return
+
+    async def _slot(
+        self, candidate: Candidate, others_left: bool, stack: AsyncExitStack
+    ) -> Slot:
+        request, memory = self._request, self._line.memory
+        # Nobody queues for a candidate that is left alone.
+        memory.breakers.check(candidate, again=self.tries_of(candidate) > 0)
+        limits = self._line.endpoints[candidate.endpoint].limits
+        patient = not others_left or request.priority == "batch"
+        patience = limits.max_wait_last if patient else limits.max_wait
+        return await stack.enter_async_context(
+            memory.limits.slot(
+                candidate,
+                request=request,
+                max_wait=max(0.0, min(patience, self._deadline.remaining)),
+            )
+        )
+
+    def _attempt(self, candidate: Candidate, *, others_left: bool) -> Attempt:
+        remaining = self._deadline.remaining
+        if remaining <= 0:
+            raise timed_out(self._route, self.records)
+        return Attempt(
+            request=self._request,
+            candidate=candidate,
+            number=self.sent + 1,
+            local_only=self._route.privacy == "local_only",
+            timeouts=clip(
+                self._line.timeouts,
+                candidate,
+                streaming=self._request.streaming,
+                remaining=remaining,
+                others_left=others_left,
+            ),
+        )
+
+    def _ticket(self, attempt: Attempt) -> Pass:
+        ticket = self._line.memory.breakers.admit(
+            attempt.candidate,
+            probe_limit=attempt.timeouts.first_token or 0.0,
+            again=self.tries_of(attempt.candidate) > 0,
+        )
+        self.sent += 1
+        return ticket
+
+    def _skip(self, candidate: Candidate, error: UnavailableError) -> None:
+        """Record that nothing was sent to a candidate whose turn it was."""
+        error.__traceback__ = None
+        self.records.append(
+            AttemptRecord(
+                candidate=candidate,
+                number=0,
+                outcome="skipped",
+                seconds=0.0,
+                error=error,
+            )
+        )
+        self._line.emit(
+            CandidateSkipped(
+                call_id=self._request.call_id,
+                agent=self._request.agent,
+                endpoint=candidate.endpoint,
+                model=candidate.model,
+                code=error.code or "",
+                reason=error.what,
+                retry_after=error.retry_after,
+            )
+        )
+
+    @asynccontextmanager
+    async def _settled(self, turn: Turn) -> AsyncIterator[None]:
+        """Whatever becomes of a send, keep its record and tell everybody, once."""
+        try:
+            yield
+            turn.outcome = "answered"
+        except ProviderError as error:
+            broken = turn.answer is not None and turn.answer.handed_out
+            turn.outcome = "broken" if broken else "failed"
+            turn.failure = error
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            turn.outcome = "cancelled"
+            raise
+        finally:
+            self._settle(turn)
+
+    def _settle(self, turn: Turn) -> None:
+        line, answer, candidate = self._line, turn.answer, turn.attempt.candidate
+        finish = answer.finish if answer is not None else None
+        record = line.settle(
+            self._record(turn), model=finish.model if finish is not None else None
+        )
+        self.records.append(record)
+        self._remember(turn, record)
+        error = turn.failure
+        if isinstance(error, EgressRefusedError):
+            line.emit(
+                EgressRefused(
+                    call_id=self._request.call_id,
+                    agent=self._request.agent,
+                    endpoint=candidate.endpoint,
+                    model=candidate.model,
+                    address=error.address,
+                )
+            )
+        line.emit(
+            AttemptEnded(
+                call_id=self._request.call_id,
+                agent=self._request.agent,
+                record=record,
+            )
+        )
+
+    def _record(self, turn: Turn) -> AttemptRecord:
+        answer, failure = turn.answer, turn.failure
+        request_id = answer.request_id if answer is not None else None
+        if answer is None and failure is not None:
+            request_id = failure.request_id
+        return AttemptRecord(
+            candidate=turn.attempt.candidate,
+            number=turn.attempt.number,
+            outcome=turn.outcome,
+            seconds=self._line.clock.monotonic() - turn.began,
+            error=failure,
+            waited=turn.waited,
+            queued=turn.slot.waited,
+            hedged=turn.hedged,
+            request_id=request_id,
+            rate_limit=answer.rate_limit if answer is not None else None,
+            usage=answer.usage() if answer is not None else None,
+        )
+
+    def _remember(self, turn: Turn, record: AttemptRecord) -> None:
+        """Let the next calls know how this send went."""
+        memory, candidate = self._line.memory, turn.attempt.candidate
+        timeouts, answer = turn.attempt.timeouts, turn.answer
+        first_after = None
+        if answer is not None and answer.first_at is not None:
+            first_after = answer.first_at - turn.began
+        turn.ticket.settle(
+            turn.outcome,
+            error=turn.failure,
+            first_after=first_after,
+            limit=timeouts.first_token,
+            shortened=timeouts.is_shortened,
+        )
+        usage = record.usage
+        if usage is not None:
+            turn.slot.used((usage.total_input_tokens or 0) + (usage.output_tokens or 0))
+        if record.rate_limit is not None:
+            memory.limits.learn(candidate, record.rate_limit)
+        if turn.outcome == "answered":
+            memory.quotas.give(candidate.endpoint)
+            if first_after is not None:
+                memory.latency.record(
+                    candidate,
+                    streaming=self._request.streaming,
+                    seconds=first_after,
+                )
+
+    async def _opened(self, attempt: Attempt, connection: AsyncExitStack) -> Answer:
+        """Send, and wait for the first piece: all of it within one limit."""
+        line = self._line
+        try:
+            async with line.clock.timeout(attempt.timeouts.first_token):
+                reply = await connection.enter_async_context(line.open(attempt))
+                answer = Answer(attempt, reply, line.clock, ends_at=self._deadline.at)
+                await answer.peek()
+                return answer
+        except TimeoutError:
+            pass
+        raise _silent(attempt)
+
+
+def _silent(attempt: Attempt) -> ProviderTimeoutError:
+    candidate = attempt.candidate
+    return ProviderTimeoutError(
+        f"{candidate.label} sent nothing for {attempt.timeouts.first_token:.1f} s.",
+        provider=candidate.endpoint,
+        model=candidate.model,
+        remedy="Raise 'timeouts' in the configuration if the model is just slow.",
+    )
