@@ -3,8 +3,7 @@
 The rule of this room: an adapter turns one `Attempt` into chunks, and everything that
 goes wrong into a `ProviderError`; it knows no other adapter, no retry and no price.
 
-Importing this door loads no HTTP library and no vendor SDK; they are loaded when the
-first client is made.
+Importing this door loads no HTTP library; it is loaded when the first client is made.
 """
 
 from model_manager.providers._inventory import LocalInventory
@@ -15,12 +14,15 @@ from model_manager.providers._registry import (
     build_provider,
     known_kinds,
 )
+from model_manager.providers._wire import WireError, WireFault
 
 __all__ = [
     "HttpPool",
     "LocalInventory",
     "LoopLocal",
     "ProviderFactory",
+    "WireError",
+    "WireFault",
     "build_provider",
     "known_kinds",
 ]

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from model_manager.errors import InvalidRequestError
+
+UNREADABLE: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What decoding raises when JSON has another form than its protocol promises."""
 
 
 def write_body(body: Mapping[str, Any], options: Mapping[str, object]) -> bytes:
@@ -44,6 +54,19 @@ def _plain(value: object) -> dict[Any, Any]:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError
+
+
+def read_json(body: bytes) -> Any:
+    """Return what a body says; `None` where it is no JSON."""
+    try:
+        return from_json(body)
+    except ValueError:
+        return None
+
+
+def text_of(value: object) -> str | None:
+    """Return a text; anything else in its place is unknown."""
+    return value if isinstance(value, str) else None
 
 
 def count_of(value: object) -> int | None:

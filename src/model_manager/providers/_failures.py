@@ -13,6 +13,7 @@ from model_manager.errors import (
     ConnectionFailedError,
     ContentFilterError,
     ContextWindowError,
+    EgressRefusedError,
     MalformedResponseError,
     ModelNotFoundError,
     OverloadedError,
@@ -24,6 +25,7 @@ from model_manager.errors import (
     StreamInterruptedError,
     UnsupportedFeatureError,
 )
+from model_manager.providers._wire import WireError, WireFault
 
 # A provider's code is an identifier; anything else might be prose with a prompt in it.
 _CODE = re.compile(r"[A-Za-z0-9_.:\-]{1,80}")
@@ -103,6 +105,10 @@ _WORDS: Mapping[type[ProviderError], tuple[str, str]] = MappingProxyType(
             "says that the request is malformed",
             "Check the call's messages, tools, schema and the model's options.",
         ),
+        EgressRefusedError: (
+            "would have taken local work off this machine",
+            "Correct its base_url, or list your network under privacy.local_networks.",
+        ),
         MalformedResponseError: (
             "gave an answer that is empty or cannot be read",
             "Try again; if it lasts, check that the endpoint speaks this protocol.",
@@ -140,8 +146,11 @@ _REDIRECT = (
 
 def kind_of_status(status: int | None) -> type[ProviderError]:
     """Return the class of error that a status alone stands for."""
-    if status is None or status < _FIRST_ERROR_STATUS or status >= _FIRST_SERVER_STATUS:
+    if status is None or status >= _FIRST_SERVER_STATUS:
         return _STATUSES.get(status or 0, ServerError)
+    if status < _FIRST_ERROR_STATUS:
+        # A redirect: the model is not at this address, and will not be on a second try.
+        return ModelNotFoundError
     return _STATUSES.get(status, BadRequestError)
 
 
@@ -202,3 +211,37 @@ def failure(
         retry_after=source.retry_after,
         remedy=remedy or usual[1],
     )
+
+
+def wire_failure(source: Source, error: WireError) -> ProviderError:
+    """Build the error for an exchange that failed on the wire."""
+    kind = _ON_THE_WIRE[error.fault]
+    if kind is not EgressRefusedError:
+        return failure(source, kind)
+    return refusal(failure(source, kind, what=refusal_words(error)), error)
+
+
+def refusal_words(error: WireError) -> str:
+    """Return what is said of an address that local work may not reach."""
+    return (
+        f"leads to {error.address}, which is neither this machine nor a listed network"
+    )
+
+
+def refusal(failed: ProviderError, error: WireError) -> ProviderError:
+    """Return the error with the address that was refused."""
+    if isinstance(failed, EgressRefusedError):
+        failed.address = error.address
+    return failed
+
+
+_ON_THE_WIRE: Mapping[WireFault, type[ProviderError]] = MappingProxyType(
+    {
+        "unreachable": ConnectionFailedError,
+        "connect_timeout": ConnectionFailedError,
+        "lost": ConnectionFailedError,
+        "cut": ConnectionFailedError,
+        "unreadable": MalformedResponseError,
+        "refused": EgressRefusedError,
+    }
+)

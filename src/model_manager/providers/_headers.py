@@ -8,10 +8,11 @@ import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from types import MappingProxyType
+from typing import Final
 
 from model_manager.types import RateLimit
 
-_WANTED = frozenset({b"retry-after", b"retry-after-ms", b"date"})
 _IDS = ("request-id", "x-request-id")
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|d|h|m|s)")
@@ -25,13 +26,31 @@ _TOKENS_LEFT = ("x-ratelimit-remaining-tokens", "anthropic-ratelimit-tokens-rema
 _TOKENS_RESET = ("x-ratelimit-reset-tokens", "anthropic-ratelimit-tokens-reset")
 
 
+_WANTED: Final[Mapping[bytes, str]] = MappingProxyType(
+    {
+        name.encode(): name
+        for name in (
+            "date",
+            "retry-after",
+            "retry-after-ms",
+            *_IDS,
+            *_REQUESTS_LEFT,
+            *_REQUESTS_RESET,
+            *_TOKENS_LEFT,
+            *_TOKENS_RESET,
+        )
+    }
+)
+_LIMITS = frozenset((*_REQUESTS_LEFT, *_REQUESTS_RESET, *_TOKENS_LEFT, *_TOKENS_RESET))
+
+
 def pick(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Return the headers that this module reads, in one pass, names in lower case."""
     picked: dict[str, str] = {}
     for name, value in raw:
-        key = name.lower()
-        if key in _WANTED or b"ratelimit" in key or key.endswith(b"request-id"):
-            picked[key.decode("latin-1")] = value.decode("latin-1").strip()
+        key = _WANTED.get(name.lower())
+        if key is not None:
+            picked[key] = value.decode("latin-1").strip()
     return picked
 
 
@@ -61,6 +80,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 def rate_limit(headers: Mapping[str, str]) -> RateLimit | None:
     """Return what is left before the provider's limits; `None` if it is silent."""
+    if _LIMITS.isdisjoint(headers):
+        return None
     found = RateLimit(
         requests_remaining=_count(_first(headers, _REQUESTS_LEFT)),
         requests_reset=_reset(_first(headers, _REQUESTS_RESET), headers),

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import AsyncGeneratorType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from model_manager.providers._fork import part_selectors
 
 T = TypeVar("T")
 
@@ -35,20 +39,28 @@ class LoopLocal(Generic[T]):
     May be used from any number of threads and loops. A loop that is shut down the
     usual way (`asyncio.run`, `asyncio.Runner`, every loop that runs
     `shutdown_asyncgens`) closes its value itself; nobody has to remember it. A child
-    process starts with no values: those of its parent are left alone, never closed,
-    because the sockets and the selector behind them are still the parent's.
+    process starts with no values: those of its parent are never closed there, because
+    the sockets and the selector behind them are still the parent's.
 
     Args:
         factory: Makes the value; called inside the running loop, must not block.
         close: Closes a value, inside the loop that it belongs to.
+        abandon: Lets go of a parent's value in a forked child: called there for each,
+            on no loop; must neither block nor write to what is shared.
     """
 
     def __init__(
-        self, factory: Callable[[], T], close: Callable[[T], Awaitable[None]]
+        self,
+        factory: Callable[[], T],
+        close: Callable[[T], Awaitable[None]],
+        *,
+        abandon: Callable[[T], None] | None = None,
     ) -> None:
         """Remember how values are made and closed; makes none yet."""
         self._factory = factory
         self._close = close
+        self._abandon = abandon
+        self._is_watching_forks = False
         # Keyed by process id, so that a forked child finds nothing, meets no lock that
         # another thread held during the fork, and still never finalises what it got.
         self._processes: dict[int, _Process[T]] = {}
@@ -82,6 +94,7 @@ class LoopLocal(Generic[T]):
         return process
 
     def _add(self, loop: asyncio.AbstractEventLoop, process: _Process[T]) -> _Entry[T]:
+        self._watch_forks(process)
         value = self._factory()
         entry = _Entry(value, _guard(value, self._close))
         _start(entry.guard)
@@ -94,6 +107,43 @@ class LoopLocal(Generic[T]):
             process.entries[loop] = entry
         return entry
 
+    def _watch_forks(self, process: _Process[T]) -> None:
+        if self._abandon is None or not hasattr(os, "register_at_fork"):
+            return
+        with process.lock:
+            if self._is_watching_forks:
+                return
+            self._is_watching_forks = True
+        # What is registered stays for good, so it is small and keeps nothing alive.
+        os.register_at_fork(after_in_child=_Heir(weakref.ref(self)))
+
+    def _let_go(self) -> None:
+        """Make what a child got from its parent harmless; runs right after the fork.
+
+        Takes no lock: its holder may be a thread that was not copied.
+        """
+        pid = os.getpid()
+        for owner, process in list(self._processes.items()):
+            for loop, entry in list(process.entries.items()) if owner != pid else ():
+                part_selectors(loop)
+                if self._abandon is not None:
+                    self._abandon(entry.value)
+                _end(entry.guard)
+
+
+class _Heir:
+    """Tells a `LoopLocal`, if it still lives, that this is a forked child."""
+
+    __slots__ = ("_of",)
+
+    def __init__(self, of: weakref.ref[LoopLocal[Any]]) -> None:
+        self._of = of
+
+    def __call__(self) -> None:
+        local = self._of()
+        if local is not None:
+            local._let_go()  # noqa: SLF001 - one class in two halves
+
 
 async def _guard(
     value: T, close: Callable[[T], Awaitable[None]]
@@ -101,12 +151,15 @@ async def _guard(
     """Hold the value until the generator is closed, then close the value.
 
     It refers to the value alone, never to its `LoopLocal`: when the last reference to
-    a `LoopLocal` goes, the loop finalises this generator and with it the value.
+    a `LoopLocal` goes, the loop finalises this generator and with it the value. In a
+    forked child it ends without closing what is the parent's.
     """
+    pid = os.getpid()
     try:
         yield
     finally:
-        await close(value)
+        if os.getpid() == pid:
+            await close(value)
 
 
 def _start(guard: AsyncGenerator[None]) -> None:
@@ -115,6 +168,13 @@ def _start(guard: AsyncGenerator[None]) -> None:
         guard.__anext__().send(None)
     except StopIteration:
         return
+
+
+def _end(guard: AsyncGenerator[None]) -> None:
+    """End a parent's generator, so that no loop is asked to finalise it later."""
+    # It may have been running in another thread when the fork came.
+    with suppress(StopIteration, RuntimeError, ValueError):
+        guard.aclose().__await__().send(None)
 
 
 def _is_over(loop: asyncio.AbstractEventLoop, entry: _Entry[T]) -> bool:

@@ -2,54 +2,68 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from model_manager.providers._guard import Guard
 from model_manager.providers._loops import LoopLocal
 
 if TYPE_CHECKING:
-    import ssl
-
-    import httpx2
+    from model_manager.providers._http import HttpClient
 
 
 class HttpPool:
     """HTTP clients for any number of threads and event loops, without globals.
 
-    What all its clients have in common:
+    An adapter asks for the running loop's client at each use and sends with it:
 
-    * No environment variable redirects a call: proxies, netrc and the SDKs' own
-      variables are not read. For cloud endpoints `SSL_CERT_FILE` and `SSL_CERT_DIR`
-      may name the certificates to trust; for local ones nothing is read at all.
+    ```python
+    client = http.client(local=endpoint.is_local, networks=endpoint.local_networks)
+    answer = await client.send(
+        "POST", url, headers={"content-type": "application/json"}, body=b"{}", connect=5
+    )
+    try:
+        if answer.status == 200:
+            body = await answer.whole()  # or `answer.piece()` until it is empty
+    finally:
+        answer.close()
+    ```
+
+    `send`, `piece` and `whole` raise `WireError`, whose `fault` says what happened.
+    What all clients have in common:
+
+    * No environment variable redirects a call: proxies and netrc are not read.
+      `SSL_CERT_FILE` and `SSL_CERT_DIR` may name the certificates to trust.
     * Redirects are not followed and cookies are not kept.
+    * Compressed answers are unpacked.
     * No read timeout: the pipeline watches the first piece, stalls and the deadline.
     * No limit on connections: a wait for a free one would look like a dead server.
       How many calls run at once is decided above.
-
-    Args:
-        transport: Makes the transport of each client; replaces the wire in tests.
     """
 
-    def __init__(
-        self, *, transport: Callable[[], httpx2.AsyncBaseTransport] | None = None
-    ) -> None:
+    def __init__(self) -> None:
         """Prepare the pool; the HTTP library is loaded with the first client."""
-        builder = _Builder(transport)
-        self._local = LoopLocal(partial(builder.build, local=True), _close)
-        self._cloud = LoopLocal(partial(builder.build, local=False), _close)
+        self._open: LoopLocal[HttpClient] = _clients(None)
+        self._guarded: dict[tuple[str, ...], LoopLocal[HttpClient]] = {}
 
-    def client(self, *, local: bool) -> httpx2.AsyncClient:
+    def client(self, *, local: bool, networks: tuple[str, ...] = ()) -> HttpClient:
         """Return the running loop's client.
 
         It is shared: close it with `HttpPool.aclose`, never by itself.
 
         Args:
-            local: Whether the endpoint lies in the `local` data zone; local and cloud
-                endpoints never share a client.
+            local: Whether nothing may leave the machine: every address is then judged
+                before it is connected to, and `WireError("refused")` raised for one
+                that is neither loopback nor in `networks`. Such a client shares no
+                connection with any other.
+            networks: CIDR texts of what `local` work may reach besides loopback.
         """
-        return (self._local if local else self._cloud).get()
+        if not local:
+            return self._open.get()
+        clients = self._guarded.get(networks)
+        if clients is None:
+            clients = self._guarded.setdefault(networks, _clients(networks))
+        return clients.get()
 
     async def aclose(self) -> None:
         """Close the running loop's clients; other live loops close theirs themselves.
@@ -57,34 +71,26 @@ class HttpPool:
         A later call opens new ones.
         """
         try:
-            await self._local.aclose()
+            for clients in list(self._guarded.values()):
+                await clients.aclose()
         finally:
-            await self._cloud.aclose()
+            await self._open.aclose()
 
 
-class _Builder:
-    """Makes clients, and the TLS contexts they share: one costs 18 ms to build."""
-
-    def __init__(
-        self, transport: Callable[[], httpx2.AsyncBaseTransport] | None
-    ) -> None:
-        self._transport = transport
-        self._contexts: dict[bool, ssl.SSLContext] = {}
-        self._lock = threading.Lock()
-
-    def build(self, *, local: bool) -> httpx2.AsyncClient:
-        # Late, because loading aiohttp and httpx2 takes 0.2 s.
-        from model_manager.providers import _http  # noqa: PLC0415 - see above
-
-        if self._transport is not None:
-            return _http.build_client(self._transport())
-        with self._lock:
-            context = self._contexts.get(local)
-            if context is None:
-                context = _http.tls_context(local=local)
-                self._contexts[local] = context
-        return _http.build_client(_http.open_transport(context))
+def _clients(networks: tuple[str, ...] | None) -> LoopLocal[HttpClient]:
+    return LoopLocal(partial(_build, networks), _close, abandon=_abandon)
 
 
-async def _close(client: httpx2.AsyncClient) -> None:
+def _build(networks: tuple[str, ...] | None) -> HttpClient:
+    # Late, because loading aiohttp takes 0.1 s.
+    from model_manager.providers import _http  # noqa: PLC0415 - see above
+
+    return _http.HttpClient(None if networks is None else Guard(networks))
+
+
+async def _close(client: HttpClient) -> None:
     await client.aclose()
+
+
+def _abandon(client: HttpClient) -> None:
+    client.abandon()

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, Protocol
 
 from model_manager.errors import (
     MalformedResponseError,
     ProviderError,
-    ProviderTimeoutError,
     StreamInterruptedError,
 )
+from model_manager.providers._bodies import UNREADABLE
 from model_manager.providers._failures import Source, failure
 from model_manager.providers._sse import SseOverflowError, SseParser
+from model_manager.providers._wire import WireError
 from model_manager.types import Chunk, Clock
 
 if TYPE_CHECKING:
-    import httpx2
+    from model_manager.providers._http import HttpAnswer
 
 _logger = logging.getLogger("model_manager.providers")
 
@@ -26,7 +26,6 @@ _UNREADABLE_ALLOWED: Final = 3
 # After the end mark only the transport's own end is to come; it is waited for so that
 # the connection can be used again, and not waited for when it does not come at once.
 _DRAIN_SECONDS: Final = 0.1
-_UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, IndexError)
 
 
 class Decoder(Protocol):
@@ -45,8 +44,7 @@ class Decoder(Protocol):
 
         Raises:
             ProviderError: The event says that the answer failed.
-            ValueError: The event cannot be read; so do `TypeError`, `KeyError`,
-                `AttributeError` and `IndexError`.
+            ValueError: The event cannot be read; any of `UNREADABLE` says the same.
         """
         ...
 
@@ -60,12 +58,12 @@ class Decoder(Protocol):
 
 
 async def read_stream(
-    response: httpx2.Response, decoder: Decoder, *, source: Source, clock: Clock
+    answer: HttpAnswer, decoder: Decoder, *, source: Source, clock: Clock
 ) -> AsyncGenerator[Chunk]:
     """Yield the chunks of a streamed answer, `Finish` last.
 
     Up to three events that cannot be read are skipped if the stream goes on and ends
-    well. The caller closes the response.
+    well. The caller closes the answer.
 
     Raises:
         StreamInterruptedError: The stream ended before the protocol's end mark.
@@ -74,21 +72,22 @@ async def read_stream(
     """
     reader = _Reader(decoder, source)
     fault: ProviderError | None = None
-    async with aclosing(response.aiter_bytes()) as pieces:
-        try:
-            async for piece in pieces:
-                for payload in reader.split(piece):
-                    for chunk in reader.take(payload):
-                        yield chunk
-                if decoder.closed:
-                    break
-        except _transport_faults() as error:
-            fault = _interrupted(error, source)
+    try:
+        while not decoder.closed:
+            piece = await answer.piece()
+            if not piece:
+                break
+            for payload in reader.split(piece):
+                for chunk in reader.take(payload):
+                    yield chunk
+    except WireError as error:
+        fault = broken_stream(source, error)
+    if fault is None:
         if decoder.closed:
-            await _drain(pieces, clock)
-    if fault is None and not decoder.closed:
-        for chunk in reader.take_rest():
-            yield chunk
+            await drain(answer, clock)
+        else:
+            for chunk in reader.take_rest():
+                yield chunk
     for chunk in reader.finish(fault):
         yield chunk
 
@@ -123,7 +122,7 @@ class _Reader:
             return ()
         try:
             return decoder.take(payload)
-        except _UNREADABLE:
+        except UNREADABLE:
             self._unreadable += 1
         if self._unreadable > _UNREADABLE_ALLOWED:
             raise failure(self._source, MalformedResponseError)
@@ -136,7 +135,7 @@ class _Reader:
             return ()
         try:
             return self._decoder.take(payload)
-        except _UNREADABLE:
+        except UNREADABLE:
             return ()
 
     def finish(self, fault: ProviderError | None) -> Sequence[Chunk]:
@@ -152,29 +151,26 @@ class _Reader:
                 self._source.label,
                 self._unreadable,
             )
-        return self._decoder.finish()
+        try:
+            return self._decoder.finish()
+        except UNREADABLE:
+            odd = failure(self._source, MalformedResponseError)
+        raise odd
 
 
-async def _drain(pieces: AsyncGenerator[bytes], clock: Clock) -> None:
+async def drain(answer: HttpAnswer, clock: Clock) -> None:
     """Read to the transport's end, so that the connection can be used again."""
-    expected: tuple[type[Exception], ...] = (TimeoutError, *_transport_faults())
+    if answer.at_end:
+        return
     try:
         async with clock.timeout(_DRAIN_SECONDS):
-            async for _ in pieces:
+            while await answer.piece():
                 pass
-    except expected:
+    except (TimeoutError, WireError):
         return
 
 
-def _interrupted(error: Exception, source: Source) -> ProviderError:
-    import httpx2  # noqa: PLC0415 - loaded by now, and not to be loaded earlier
-
-    if isinstance(error, httpx2.TimeoutException):
-        return failure(source, ProviderTimeoutError)
-    return failure(source, StreamInterruptedError)
-
-
-def _transport_faults() -> tuple[type[Exception], ...]:
-    import httpx2  # noqa: PLC0415 - loaded by now, and not to be loaded earlier
-
-    return (httpx2.RequestError, httpx2.StreamError)
+def broken_stream(source: Source, error: WireError) -> ProviderError:
+    """Return what a stream whose bytes end too early means."""
+    bad = error.fault == "unreadable"
+    return failure(source, MalformedResponseError if bad else StreamInterruptedError)

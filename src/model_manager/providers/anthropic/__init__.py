@@ -1,7 +1,7 @@
 """Anthropic, and servers that speak its Messages protocol.
 
-The rule of this room: the only place that imports the `anthropic` SDK, and only when
-the first call is made.
+The rule of this room: what is sent is what the vendor's own SDK would send, written by
+hand; what comes back is decoded no further than it is needed.
 """
 
 from model_manager.providers.anthropic._provider import AnthropicProvider

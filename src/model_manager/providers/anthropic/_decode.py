@@ -13,7 +13,12 @@ from model_manager.errors import (
     MalformedResponseError,
     ProviderError,
 )
-from model_manager.providers._bodies import count_of, section_of
+from model_manager.providers._bodies import (
+    UNREADABLE,
+    count_of,
+    section_of,
+    text_of,
+)
 from model_manager.providers._failures import Source, failure
 from model_manager.providers.anthropic._encode import REDACTED
 from model_manager.types import (
@@ -36,7 +41,6 @@ _REASONS: Final[Mapping[str, FinishReason]] = MappingProxyType(
         "refusal": "content_filter",
     }
 )
-_UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, IndexError)
 
 
 class MessageDecoder:
@@ -115,11 +119,10 @@ class MessageDecoder:
                 for index, block in enumerate(answer["content"])
                 for chunk in self._block(index, block)
             ]
-        except _UNREADABLE:
-            chunks = None
-        if chunks is None:
-            raise failure(self._source, MalformedResponseError)
-        return [*chunks, *self.finish()]
+            return [*chunks, *self.finish()]
+        except UNREADABLE:
+            pass
+        raise failure(self._source, MalformedResponseError)
 
     def finish(self) -> list[Chunk]:
         """Return the last chunks, or say why the answer is void."""
@@ -138,8 +141,8 @@ class MessageDecoder:
 
     def _note(self, message: Mapping[str, Any]) -> None:
         """Keep what a message, or the change of one, says beside its content."""
-        self._model = message.get("model") or self._model
-        self._reason = message.get("stop_reason") or self._reason
+        self._model = text_of(message.get("model")) or self._model
+        self._reason = text_of(message.get("stop_reason")) or self._reason
         usage = message.get("usage") or {}
         # Counts are cumulative; the last word on each holds.
         self._usage |= {name: n for name, n in usage.items() if n is not None}
@@ -149,11 +152,12 @@ class MessageDecoder:
         if kind == "text_delta":
             return self._write(delta["text"])
         if kind == "input_json_delta" and delta["partial_json"]:
+            arguments = _text(delta["partial_json"])
             number = self._calls.get(index)
             if number is None:  # Arguments of a tool that runs at the provider.
                 return ()
             self._empty_calls.discard(number)
-            return (ToolCallDelta(number, arguments=delta["partial_json"]),)
+            return (ToolCallDelta(number, arguments=arguments),)
         if kind == "thinking_delta":
             return self._think(delta["thinking"], None)
         if kind == "signature_delta":
@@ -170,28 +174,35 @@ class MessageDecoder:
         if kind == "thinking":
             return self._think(block.get("thinking"), block.get("signature"))
         if kind == "redacted_thinking":
-            return self._think("", REDACTED + block["data"])
+            return self._think("", REDACTED + _text(block["data"]))
         return ()
 
     def _write(self, text: str | None) -> Sequence[Chunk]:
         if not text:
             return ()
         self._text = True
-        return (TextDelta(text),)
+        return (TextDelta(_text(text)),)
 
     def _think(self, text: str | None, signature: str | None) -> Sequence[Chunk]:
         if not text and not signature:
             return ()
         self._thinking = True
-        return (ThinkingDelta(text or "", signature or None),)
+        return (ThinkingDelta(_text(text or ""), text_of(signature or None)),)
 
     def _call(self, index: int, block: dict[str, Any]) -> Sequence[Chunk]:
-        number = self._calls.setdefault(index, len(self._calls))
+        call_id, name = _text(block["id"]), _text(block["name"])
         arguments = block.get("input")
         text = to_json(arguments).decode() if arguments else ""
+        number = self._calls.setdefault(index, len(self._calls))
         if not text:
             self._empty_calls.add(number)
-        return (ToolCallDelta(number, block["id"], block["name"], text),)
+        return (ToolCallDelta(number, call_id, name, text),)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise TypeError
 
 
 def read_usage(raw: Mapping[str, Any]) -> Usage:
@@ -205,6 +216,6 @@ def read_usage(raw: Mapping[str, Any]) -> Usage:
         cache_write_tokens=count_of(raw.get("cache_creation_input_tokens")),
         cache_write_1h_tokens=count_of(split.get("ephemeral_1h_input_tokens")),
         reasoning_tokens=count_of(details.get("thinking_tokens")),
-        service_tier=raw.get("service_tier"),
+        service_tier=text_of(raw.get("service_tier")),
         raw=dict(raw),
     )

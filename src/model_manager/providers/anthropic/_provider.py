@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from model_manager.errors import UnsupportedFeatureError
 from model_manager.providers._failures import failure
-from model_manager.providers._vendor import Dialect, Line
+from model_manager.providers._outgoing import is_sendable
+from model_manager.providers._vendor import Dialect, Line, host_of
 from model_manager.providers.anthropic._decode import MessageDecoder
 from model_manager.providers.anthropic._encode import message_body
 from model_manager.providers.anthropic._errors import classify
@@ -20,18 +22,16 @@ if TYPE_CHECKING:
     from model_manager.config import Endpoint
     from model_manager.providers import HttpPool
 
-_DIALECT: Final = Dialect(
-    module="model_manager.providers.anthropic._client",
-    models_path="/v1/models",
-    classify=classify,
-)
+_OWN_HOST: Final = "api.anthropic.com"
+_VERSION: Final = MappingProxyType({"anthropic-version": "2026-10-21"})
+"""The version that the vendor's own SDK asks for, 2.11."""
 
 
 class AnthropicProvider:
     """Anthropic, or any server that speaks its Messages protocol.
 
-    The SDK is imported at the first call, in a thread. Thinking text is sent back only
-    where it carries Anthropic's own signature. There are no embeddings.
+    Thinking text is sent back only where it carries Anthropic's own signature. There
+    are no embeddings.
     """
 
     def __init__(
@@ -55,9 +55,14 @@ class AnthropicProvider:
             key=key,
             http=http,
             clock=clock,
-            dialect=_DIALECT,
+            dialect=Dialect(
+                models_path="/v1/models",
+                classify=classify,
+                headers=_headers_for(endpoint, key),
+            ),
             base_url=endpoint.base_url.rstrip("/").removesuffix("/v1"),
         )
+        self._url = self._line.url("/v1/messages")
 
     def open(self, attempt: Attempt, /) -> AbstractAsyncContextManager[Reply]:
         """Send the attempt; leaving the context closes its connection.
@@ -66,28 +71,30 @@ class AnthropicProvider:
             ProviderError: The attempt failed, here or while chunks are read;
                 `UnsupportedFeatureError` for embeddings.
         """
-        return self._message(attempt)
+        if attempt.request.operation == "embed":
+            raise failure(
+                self._line.source(attempt.candidate.model),
+                UnsupportedFeatureError,
+                what="has no embeddings",
+                remedy="Set 'embedding' of the agent to a model of another provider.",
+            )
+        body = message_body(attempt)
+        return self._line.chat(attempt, self._url, body, decoder=MessageDecoder)
 
     async def check(self) -> EndpointHealth:
         """List the models, which is free; never raises."""
         return await self._line.check()
 
     async def aclose(self) -> None:
-        """Forget the clients of the running loop; other loops forget theirs."""
-        await self._line.aclose()
+        """Do nothing: the connections are the pool's."""
 
-    @asynccontextmanager
-    async def _message(self, attempt: Attempt) -> AsyncIterator[Reply]:
-        line, model = self._line, attempt.candidate.model
-        if attempt.request.operation == "embed":
-            raise failure(
-                line.source(model),
-                UnsupportedFeatureError,
-                what="has no embeddings",
-                remedy="Set 'embedding' of the agent to a model of another provider.",
-            )
-        body = message_body(attempt)
-        async with line.answer(
-            attempt, "/v1/messages", body, decoder=MessageDecoder
-        ) as reply:
-            yield reply
+
+def _headers_for(endpoint: Endpoint, key: SecretStr | None) -> Mapping[str, str]:
+    """Return what this protocol wants besides the bearer token.
+
+    Gateways get the key as `x-api-key` as well: many read only that, while Anthropic
+    itself takes the token.
+    """
+    if key is None or not is_sendable(key) or host_of(endpoint.base_url) == _OWN_HOST:
+        return _VERSION
+    return {**_VERSION, "x-api-key": key.get_secret_value()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -14,6 +14,7 @@ from model_manager.errors import (
     RemoteModelError,
     StreamInterruptedError,
 )
+from model_manager.providers._bodies import UNREADABLE, read_json, text_of
 from model_manager.providers.ollama._errors import Failures
 from model_manager.types import (
     Chunk,
@@ -28,8 +29,9 @@ from model_manager.types import (
 
 _LOG = logging.getLogger("model_manager.providers.ollama")
 _UNREADABLE_ALLOWED: Final = 3
+_LINE_BYTES: Final = 32 * 1024 * 1024
 _NANOSECONDS: Final = 1e9
-_REASONS: Final[Mapping[object, FinishReason]] = MappingProxyType(
+_REASONS: Final[Mapping[str, FinishReason]] = MappingProxyType(
     {"stop": "stop", "length": "length"}
 )
 _METRICS: Final = (
@@ -58,33 +60,50 @@ class ChatDecoder:
     local: bool
     finished: bool = False
     _parts: list[bytes] = field(default_factory=list)
+    _held: int = 0
     _calls: int = 0
     _readable: int = 0
     _unreadable: int = 0
 
-    def feed(self, data: bytes) -> Iterator[Chunk]:
-        """Yield the chunks that these bytes complete; raises what they report."""
+    def feed(self, data: bytes) -> list[Chunk]:
+        """Return the chunks that these bytes complete; raises what they report."""
+        chunks: list[Chunk] = []
+        if data.endswith(b"\n") and not self._parts and data.count(b"\n") == 1:
+            self._line(data, chunks)  # nearly every piece is one line
+            return chunks
         first, *others = data.split(b"\n")
-        self._parts.append(first)
+        self._hold(first)
         for following in others:
             line = b"".join(self._parts)
-            self._parts = [following]
-            yield from self._line(line)
+            self._parts.clear()
+            self._held = 0
+            self._hold(following)
+            self._line(line, chunks)
+        return chunks
 
-    def end(self) -> Iterator[Chunk]:
+    def end(self) -> list[Chunk]:
         """Take note that no more bytes come; raises when the answer is not whole."""
+        chunks: list[Chunk] = []
         rest = b"".join(self._parts)
-        self._parts = []
+        self._parts.clear()
         if not self.finished and json_object(rest) is not None:
-            yield from self._line(rest)
+            self._line(rest, chunks)
         if not self.finished:
             raise self.failures.new(
                 StreamInterruptedError
                 if self._readable or not self._unreadable
                 else MalformedResponseError
             )
+        return chunks
 
-    def _line(self, line: bytes) -> Iterator[Chunk]:
+    def _hold(self, part: bytes) -> None:
+        if part:
+            self._parts.append(part)
+            self._held += len(part)
+            if self._held > _LINE_BYTES:
+                raise self.failures.new(MalformedResponseError)
+
+    def _line(self, line: bytes, chunks: list[Chunk]) -> None:
         if self.finished or not line.strip():
             return
         entry = json_object(line)
@@ -98,23 +117,23 @@ class ChatDecoder:
             raise self.failures.of_line(entry["error"])
         if self.local:
             refuse_remote(entry, self.failures)
-        yield from self._message(entry.get("message"))
+        self._message(entry.get("message"), chunks)
         if entry.get("done") is True:
-            yield self._finish(entry)
+            chunks.append(self._finish(entry))
 
-    def _message(self, message: object) -> Iterator[Chunk]:
+    def _message(self, message: object, chunks: list[Chunk]) -> None:
         if not isinstance(message, dict):
             return
         thinking, content = message.get("thinking"), message.get("content")
         if isinstance(thinking, str) and thinking:
-            yield ThinkingDelta(thinking)
+            chunks.append(ThinkingDelta(thinking))
         if isinstance(content, str) and content:
-            yield TextDelta(content)
+            chunks.append(TextDelta(content))
         calls = message.get("tool_calls")
         if isinstance(calls, list):
-            yield from filter(None, map(self._call, calls))
+            chunks += map(self._call, calls)
 
-    def _call(self, call: object) -> ToolCallDelta | None:
+    def _call(self, call: object) -> ToolCallDelta:
         function = call.get("function") if isinstance(call, dict) else None
         name = function.get("name") if isinstance(function, dict) else None
         if not (isinstance(call, dict) and isinstance(function, dict) and name):
@@ -132,7 +151,8 @@ class ChatDecoder:
         )
 
     def _finish(self, entry: Mapping[str, object]) -> Finish:
-        reason = _REASONS.get(entry.get("done_reason"), "unknown")
+        told = text_of(entry.get("done_reason"))
+        reason = _REASONS.get(told or "", "unknown")
         if self._calls:
             reason = "tool_calls"
         if self._unreadable:
@@ -207,10 +227,7 @@ def _count(value: object) -> int | None:
 
 def json_object(line: bytes) -> dict[str, object] | None:
     """Return the JSON object that these bytes are, or `None` if they are not one."""
-    try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
+    entry = read_json(line)
     return entry if isinstance(entry, dict) else None
 
 
@@ -219,5 +236,5 @@ def _vectors(rows: object) -> tuple[tuple[float, ...], ...] | None:
         return None
     try:
         return tuple(tuple(map(float, row)) for row in rows)
-    except (TypeError, ValueError):
+    except UNREADABLE:
         return None

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-import httpx2
-
 from model_manager.errors import (
     AuthenticationError,
     BadRequestError,
     ConnectionFailedError,
     ContextWindowError,
+    EgressRefusedError,
     LocalResourceError,
     MalformedResponseError,
     ModelNotFoundError,
@@ -27,6 +26,8 @@ from model_manager.errors import (
     StreamInterruptedError,
     UnsupportedFeatureError,
 )
+from model_manager.providers._failures import refusal, refusal_words
+from model_manager.providers._wire import WireError
 
 _Kind = type[ProviderError]
 
@@ -102,6 +103,10 @@ _WORDS: Final[Mapping[_Kind, tuple[str, str]]] = MappingProxyType(
         ContextWindowError: (
             "was sent more than fits its context",
             "Shorten the prompt, or raise the model's num_ctx option.",
+        ),
+        EgressRefusedError: (
+            "would have taken local work off this machine",
+            "Correct its base_url, or list your network under privacy.local_networks.",
         ),
         LocalResourceError: (
             "could not be loaded or stopped while it ran",
@@ -194,8 +199,12 @@ class Failures:
     def of_response(self, status: int, body: bytes) -> ProviderError:
         """Return what an answer with an error status means, whatever its body is."""
         if status < _FIRST_ERROR_STATUS:
+            # The model is not at this address, and will not be on a second try.
             return self.new(
-                ServerError, status=status, what=_REDIRECT[0], remedy=_REDIRECT[1]
+                ModelNotFoundError,
+                status=status,
+                what=_REDIRECT[0],
+                remedy=_REDIRECT[1],
             )
         text = _error_text(body)
         if status == _NOT_FOUND and text is None:
@@ -213,17 +222,20 @@ class Failures:
         kind = _by_marker(_text_of(error) or "") or ServerError
         return self.new(kind, status=_IN_STREAM.get(kind, _FIRST_SERVER_STATUS))
 
-    def of_transport(self, error: Exception) -> ProviderError:
-        """Return what a failure before the answer's headers means."""
-        if isinstance(error, httpx2.ConnectTimeout | httpx2.ConnectError):
-            return self.new(ConnectionFailedError)
-        if isinstance(error, httpx2.TimeoutException):
-            return self.new(ProviderTimeoutError)
-        if isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol):
-            return self.new(ConnectionFailedError, what="has no usable base_url")
-        return self.new(
-            ConnectionFailedError, what="closed the connection before it answered"
-        )
+    def of_wire(self, error: WireError) -> ProviderError:
+        """Return what a failure before the answer's end means."""
+        if error.fault == "refused":
+            refused = self.new(EgressRefusedError, what=refusal_words(error))
+            return refusal(refused, error)
+        if error.fault == "unreadable":
+            return self.new(MalformedResponseError)
+        if error.fault == "cut":
+            return self.new(StreamInterruptedError)
+        if error.fault == "lost":
+            return self.new(
+                ConnectionFailedError, what="closed the connection before it answered"
+            )
+        return self.new(ConnectionFailedError)
 
     def not_installed(self, stand_ins: Iterable[str]) -> ProviderError:
         """Return the error that names the command to run and what is there instead."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from typing_extensions import override
 
 from model_manager.config import is_cloud_name
 from model_manager.errors import MalformedResponseError, RemoteModelError
-from model_manager.providers._loops import LoopLocal
+from model_manager.providers._bodies import read_json
 from model_manager.providers.ollama._errors import Failures
 from model_manager.types import Clock, InstalledModel
 
@@ -77,7 +77,8 @@ class Inventory:
         self._clock = clock
         self._known: _Snapshot | None = None
         # One reader a loop at a time, so that a burst of first calls asks once.
-        self._locks = LoopLocal(asyncio.Lock, _nothing_to_close)
+        self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]
+        self._locks = WeakKeyDictionary()
 
     @property
     def installed(self) -> InstalledModels | None:
@@ -121,10 +122,6 @@ class Inventory:
         if known is not None:
             self._known = _Snapshot(known.models, float("-inf"))
 
-    async def aclose(self) -> None:
-        """Let go of what belongs to event loops."""
-        await self._locks.aclose()
-
     def _fresh(self) -> InstalledModels | None:
         known = self._known
         if known is None or self._clock.monotonic() - known.read_at >= _FRESH_SECONDS:
@@ -132,7 +129,8 @@ class Inventory:
         return known.models
 
     async def _refresh(self, failures: Failures, *, connect: float) -> InstalledModels:
-        async with self._locks.get():
+        loop = asyncio.get_running_loop()
+        async with self._locks.setdefault(loop, asyncio.Lock()):
             # Another task may have read it while this one waited.
             models = self._fresh()
             if models is not None and failures.model in models:
@@ -142,10 +140,7 @@ class Inventory:
 
 def parse_inventory(body: bytes) -> InstalledModels | None:
     """Return the models of an answer of `/api/tags`, or `None` if it is not one."""
-    try:
-        decoded = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
+    decoded = read_json(body)
     rows = decoded.get("models") if isinstance(decoded, dict) else None
     if not isinstance(rows, list):
         return None
@@ -194,7 +189,3 @@ def _other_form(name: str) -> str:
     if name.endswith(_LATEST):
         return name.removesuffix(_LATEST)
     return name if ":" in name.rpartition("/")[2] else name + _LATEST
-
-
-async def _nothing_to_close(_: asyncio.Lock) -> None:
-    return

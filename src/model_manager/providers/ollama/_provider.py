@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-import httpx2
-
 from model_manager.errors import (
+    AuthenticationError,
     ConnectionFailedError,
     ModelNotFoundError,
     ProviderError,
     ProviderTimeoutError,
-    StreamInterruptedError,
 )
-from model_manager.providers._headers import retry_after
+from model_manager.providers._headers import pick, retry_after
+from model_manager.providers._outgoing import headers_of, is_sendable
+from model_manager.providers._streams import drain, replay
+from model_manager.providers._wire import WireError
 from model_manager.providers.ollama import _decode, _encode
 from model_manager.providers.ollama._errors import Failures
 from model_manager.providers.ollama._inventory import Inventory
@@ -33,13 +33,12 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from model_manager.config import Endpoint
+    from model_manager.providers._http import HttpAnswer
     from model_manager.providers._pool import HttpPool
 
 _OK: Final = 200
 _CHECK_SECONDS: Final = 10.0
 _CONNECT_SECONDS: Final = 5.0
-_DRAIN_SECONDS: Final = 0.1
-_ERROR_BYTES: Final = 65_536
 
 
 class OllamaProvider:
@@ -63,7 +62,9 @@ class OllamaProvider:
         """Open nothing yet."""
         self._endpoint = endpoint
         self._url = endpoint.base_url.rstrip("/")
-        self._key = key
+        self._key_is_bad = key is not None and not is_sendable(key)
+        usable = None if self._key_is_bad else key
+        self._headers = headers_of(endpoint, usable, {})
         self._http = http
         self._clock = clock
         self._inventory = Inventory(self._read_tags, clock)
@@ -106,126 +107,114 @@ class OllamaProvider:
         )
 
     async def aclose(self) -> None:
-        """Forget what belongs to event loops; the connections are the pool's."""
+        """Forget what is installed; the connections are the pool's."""
         self._inventory.forget()
-        await self._inventory.aclose()
 
     @asynccontextmanager
     async def _open_chat(self, attempt: Attempt) -> AsyncGenerator[Reply]:
         failures = self._failures(attempt)
         content = _encode.chat_body(attempt, failures)
-        async with self._answer("/api/chat", content, attempt) as response:
-            stream = aiter(response.aiter_bytes())
-            decoder = _decode.ChatDecoder(failures, local=self._endpoint.is_local)
-            async with aclosing(_chat_chunks(stream, decoder)) as chunks:
+        answer = await self._answer("/api/chat", content, attempt)
+        try:
+            decoder = _decode.ChatDecoder(failures, local=self._stays(attempt))
+            chunks = _chat_chunks(answer, decoder, self._clock)
+            try:
                 yield Reply(chunks=chunks)
-            if decoder.finished:
-                await self._drain(stream)
+            finally:
+                await chunks.aclose()
+        finally:
+            answer.close()
 
     @asynccontextmanager
     async def _open_embed(self, attempt: Attempt) -> AsyncGenerator[Reply]:
         failures = self._failures(attempt)
         content = _encode.embed_body(attempt, failures)
-        async with self._answer("/api/embed", content, attempt) as response:
-            chunks = self._embed_chunks(response, attempt)
-            async with aclosing(chunks):
-                yield Reply(chunks=chunks)
-
-    async def _embed_chunks(
-        self, response: httpx2.Response, attempt: Attempt
-    ) -> AsyncGenerator[Chunk]:
-        failures = self._failures(attempt)
-        body = await _whole(response, failures)
-        for chunk in _decode.embeddings(
-            body,
-            failures,
-            inputs=len(attempt.request.inputs),
-            local=self._endpoint.is_local,
-        ):
-            yield chunk
-
-    @asynccontextmanager
-    async def _answer(
-        self, path: str, content: bytes, attempt: Attempt
-    ) -> AsyncGenerator[httpx2.Response]:
-        """Send once the model is admitted; yield an answer whose status is 200."""
-        failures = self._failures(attempt)
-        if self._endpoint.is_local:
-            await self._inventory.admit(failures, connect=attempt.timeouts.connect)
-        response = await self._send(
-            "POST",
-            path,
-            connect=attempt.timeouts.connect,
-            content=content,
-            failures=failures,
-        )
+        answer = await self._answer("/api/embed", content, attempt)
         try:
-            if response.status_code != _OK:
-                failure = failures.of_response(
-                    response.status_code, await _beginning(response)
-                )
-                # Ollama names no wait itself; a proxy in front of it may.
-                failure.retry_after = retry_after(response.headers)
-                if isinstance(failure, ModelNotFoundError):
-                    self._inventory.forget()
-                raise failure
-            yield response
+            found = _decode.embeddings(
+                await _whole(answer, failures),
+                failures,
+                inputs=len(attempt.request.inputs),
+                local=self._stays(attempt),
+            )
         finally:
-            # A connection that is thrown away may fail to close; that is no news.
-            with contextlib.suppress(httpx2.TransportError):
-                await response.aclose()
+            answer.close()
+        chunks = replay(found)
+        yield Reply(chunks=chunks)
+        await chunks.aclose()
 
-    async def _drain(self, stream: AsyncIterator[bytes]) -> None:
-        """Read the end of the body, so that the connection can be used again."""
-        with contextlib.suppress(httpx2.TransportError, TimeoutError):
-            async with self._clock.timeout(_DRAIN_SECONDS):
-                async for _ in stream:
-                    pass
+    async def _answer(self, path: str, content: bytes, attempt: Attempt) -> HttpAnswer:
+        """Send once the model is admitted; return an answer whose status is 200."""
+        failures = self._failures(attempt)
+        connect = attempt.timeouts.connect
+        stays = self._stays(attempt)
+        if stays:
+            await self._inventory.admit(failures, connect=connect)
+        answer = await self._send(
+            path, connect=connect, failures=failures, content=content, stays=stays
+        )
+        if answer.status == _OK:
+            return answer
+        try:
+            failure = failures.of_response(answer.status, await answer.beginning())
+        finally:
+            answer.close()
+        # Ollama names no wait itself; a proxy in front of it may.
+        failure.retry_after = retry_after(pick(answer.raw_headers))
+        if isinstance(failure, ModelNotFoundError):
+            self._inventory.forget()
+        raise failure
 
     async def _read_tags(self, connect: float) -> bytes:
         return await self._get("/api/tags", connect)
 
     async def _get(self, path: str, connect: float) -> bytes:
         failures = self._failures()
-        response = await self._send("GET", path, connect=connect, failures=failures)
+        answer = await self._send(path, connect=connect, failures=failures)
         try:
-            body = await _whole(response, failures)
+            body = await _whole(answer, failures)
         finally:
-            with contextlib.suppress(httpx2.TransportError):
-                await response.aclose()
-        if response.status_code != _OK:
-            raise failures.of_response(response.status_code, body)
+            answer.close()
+        if answer.status != _OK:
+            raise failures.of_response(answer.status, body)
         return body
 
     async def _send(
         self,
-        method: str,
         path: str,
         *,
         connect: float,
         failures: Failures,
         content: bytes | None = None,
-    ) -> httpx2.Response:
-        headers = {} if content is None else {"content-type": "application/json"}
-        if self._key is not None:
-            headers["authorization"] = f"Bearer {self._key.get_secret_value()}"
-        client = self._client()
-        try:
-            request = client.build_request(
-                method,
-                self._url + path,
-                content=content,
-                headers=headers,
-                timeout=httpx2.Timeout(None, connect=connect),
+        stays: bool = False,
+    ) -> HttpAnswer:
+        """Post the content, or get the path where there is none."""
+        endpoint = self._endpoint
+        if self._key_is_bad:
+            raise failures.new(
+                AuthenticationError,
+                what="has a key that cannot be sent in a header",
+                remedy=f"Set {endpoint.api_key_env} to the endpoint's key.",
             )
-            return await client.send(request, stream=True)
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            failure = failures.of_transport(error)
+        client = self._http.client(
+            local=endpoint.is_local or stays, networks=endpoint.local_networks
+        )
+        try:
+            return await client.send(
+                "GET" if content is None else "POST",
+                self._url + path,
+                headers=self._headers,
+                body=content,
+                connect=connect,
+            )
+        except WireError as error:
+            failure = failures.of_wire(error)
         # Raised here, so that nothing leads from the error back to the request.
         raise failure
 
-    def _client(self) -> httpx2.AsyncClient:
-        return self._http.client(local=self._endpoint.is_local)
+    def _stays(self, attempt: Attempt) -> bool:
+        """Return whether nothing of this attempt may leave the machine."""
+        return self._endpoint.is_local or attempt.local_only
 
     def _failures(self, attempt: Attempt | None = None) -> Failures:
         model = "" if attempt is None else attempt.candidate.model
@@ -233,40 +222,33 @@ class OllamaProvider:
 
 
 async def _chat_chunks(
-    stream: AsyncIterator[bytes], decoder: _decode.ChatDecoder
+    answer: HttpAnswer, decoder: _decode.ChatDecoder, clock: Clock
 ) -> AsyncGenerator[Chunk]:
     failure: ProviderError | None = None
     try:
-        async for data in stream:
-            for chunk in decoder.feed(data):
+        while not decoder.finished:
+            piece = await answer.piece()
+            if not piece:
+                break
+            for chunk in decoder.feed(piece):
                 yield chunk
-            if decoder.finished:
-                return
-    except httpx2.HTTPError:
-        failure = decoder.failures.new(StreamInterruptedError)
+    except WireError as error:
+        failure = decoder.failures.of_wire(error)
     if failure is not None:
         raise failure
+    if decoder.finished:
+        await drain(answer, clock)
+        return
     for chunk in decoder.end():
         yield chunk
 
 
-async def _whole(response: httpx2.Response, failures: Failures) -> bytes:
+async def _whole(answer: HttpAnswer, failures: Failures) -> bytes:
     try:
-        return await response.aread()
-    except httpx2.HTTPError:
-        failure = failures.new(StreamInterruptedError)
+        return await answer.whole()
+    except WireError as error:
+        failure = failures.of_wire(error)
     raise failure
-
-
-async def _beginning(response: httpx2.Response) -> bytes:
-    """Return enough of an error's body to judge it; what cannot be read is empty."""
-    body = b""
-    with contextlib.suppress(httpx2.HTTPError):
-        async for data in response.aiter_bytes():
-            body += data
-            if len(body) >= _ERROR_BYTES:
-                break
-    return body
 
 
 def _version(body: bytes) -> str | None:

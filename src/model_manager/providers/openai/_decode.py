@@ -16,7 +16,12 @@ from model_manager.errors import (
     MalformedResponseError,
     ProviderError,
 )
-from model_manager.providers._bodies import count_of, section_of
+from model_manager.providers._bodies import (
+    UNREADABLE,
+    count_of,
+    section_of,
+    text_of,
+)
 from model_manager.providers._failures import Source, failure
 from model_manager.types import (
     Chunk,
@@ -39,7 +44,6 @@ _REASONS: Final[Mapping[str, FinishReason]] = MappingProxyType(
     }
 )
 _DONE: Final = b"[DONE]"
-_UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, IndexError)
 
 
 class ChatDecoder:
@@ -102,11 +106,10 @@ class ChatDecoder:
         """
         try:
             chunks = list(self._take(from_json(body), "message"))
-            whole = self._reason is not None or bool(chunks)
-        except _UNREADABLE:
-            whole = False
-        if whole and self._calls.are_objects():
-            return [*chunks, *self.finish()]
+            if (self._reason is not None or chunks) and self._calls.are_objects():
+                return [*chunks, *self.finish()]
+        except UNREADABLE:
+            pass
         raise failure(self._source, MalformedResponseError)
 
     def finish(self) -> list[Chunk]:
@@ -141,16 +144,17 @@ class ChatDecoder:
     def _note(self, event: dict[str, Any]) -> None:
         """Keep what stands beside the choices; most events of a stream add nothing."""
         if self._model is None:
-            self._model = event.get("model")
+            self._model = text_of(event.get("model"))
         usage = event.get("usage")
         if usage:
             self._usage = section_of(usage)
         tier = event.get("service_tier")
         if tier is not None:
-            self._tier = tier
+            self._tier = text_of(tier)
         timings = event.get("timings")
         if timings:  # llama.cpp measures its own speed.
-            self._speed = timings.get("predicted_per_second")
+            speed = timings.get("predicted_per_second")
+            self._speed = speed if isinstance(speed, int | float) else None
 
     def _chunks(self, delta: dict[str, Any]) -> Sequence[Chunk]:
         content = delta.get("content")
@@ -195,7 +199,7 @@ class _Calls:
         if not is_new:
             return ToolCallDelta(number, arguments=arguments)
         call_id = self._ids[number] or f"call_{number}"
-        return ToolCallDelta(number, call_id, function.get("name"), arguments)
+        return ToolCallDelta(number, call_id, text_of(function.get("name")), arguments)
 
     def are_objects(self) -> bool:
         """Return whether every call's arguments are a JSON object, or none at all."""
@@ -222,7 +226,7 @@ class _Calls:
         A piece belongs to the call of the same `index`. Some servers leave it out, or
         give every call the same one: there another `id` means another call.
         """
-        call_id, index = call.get("id"), call.get("index")
+        call_id, index = text_of(call.get("id")), call.get("index")
         number = self._numbers.get(index)
         if index is None and call_id is None and self._ids:
             number = len(self._ids) - 1
@@ -235,7 +239,7 @@ class _Calls:
         return number, True
 
 
-def decode_vectors(body: bytes, *, count: int, source: Source) -> list[Chunk]:
+def decode_vectors(body: bytes, source: Source, *, count: int) -> list[Chunk]:
     """Return the vectors of an embedding answer in the order of the inputs.
 
     Raises:
@@ -251,9 +255,9 @@ def decode_vectors(body: bytes, *, count: int, source: Source) -> list[Chunk]:
             reason="stop",
             # An embedding writes nothing; the protocol does not say so.
             usage=replace(read_usage(raw, None), output_tokens=0) if raw else None,
-            model=answer.get("model"),
+            model=text_of(answer.get("model")),
         )
-    except _UNREADABLE:
+    except UNREADABLE:
         end = None
     if end is None or len(vectors) != count:
         raise failure(source, MalformedResponseError)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from model_manager.providers._streams import replay
-from model_manager.providers._vendor import Dialect, Line, host_of, reply_of
+from model_manager.providers._vendor import Dialect, Line, host_of
 from model_manager.providers.openai._decode import ChatDecoder, decode_vectors
 from model_manager.providers.openai._encode import chat_body, embeddings_body
 from model_manager.providers.openai._errors import classify
@@ -19,20 +18,15 @@ if TYPE_CHECKING:
     from model_manager.config import Endpoint
     from model_manager.providers import HttpPool
 
-_DIALECT: Final = Dialect(
-    module="model_manager.providers.openai._client",
-    models_path="/models",
-    classify=classify,
-)
+_DIALECT: Final = Dialect(models_path="/models", classify=classify)
 _OWN_HOST: Final = "api.openai.com"
 
 
 class OpenAIProvider:
     """OpenAI, or any server that speaks its chat completions.
 
-    The SDK is imported at the first call, in a thread. A server other than OpenAI's
-    own is sent `max_tokens` instead of `max_completion_tokens`, and `temperature` for
-    every model.
+    A server other than OpenAI's own is sent `max_tokens` instead of
+    `max_completion_tokens`, and `temperature` for every model.
     """
 
     def __init__(
@@ -61,6 +55,8 @@ class OpenAIProvider:
             dialect=_DIALECT,
             base_url=endpoint.base_url,
         )
+        self._chat_url = self._line.url("/chat/completions")
+        self._embed_url = self._line.url("/embeddings")
 
     def open(self, attempt: Attempt, /) -> AbstractAsyncContextManager[Reply]:
         """Send the attempt; leaving the context closes its connection.
@@ -69,33 +65,15 @@ class OpenAIProvider:
             ProviderError: The attempt failed, here or while chunks are read.
         """
         if attempt.request.operation == "embed":
-            return self._embed(attempt)
+            body = embeddings_body(attempt)
+            read = partial(decode_vectors, count=len(attempt.request.inputs))
+            return self._line.whole(attempt, self._embed_url, body, read=read)
         body = chat_body(attempt, genuine=self._genuine)
-        return self._line.answer(
-            attempt, "/chat/completions", body, decoder=ChatDecoder
-        )
+        return self._line.chat(attempt, self._chat_url, body, decoder=ChatDecoder)
 
     async def check(self) -> EndpointHealth:
         """List the models, which is free; never raises."""
         return await self._line.check()
 
     async def aclose(self) -> None:
-        """Forget the clients of the running loop; other loops forget theirs."""
-        await self._line.aclose()
-
-    @asynccontextmanager
-    async def _embed(self, attempt: Attempt) -> AsyncIterator[Reply]:
-        line, model = self._line, attempt.candidate.model
-        async with line.send(
-            "/embeddings",
-            embeddings_body(attempt),
-            model=model,
-            connect=attempt.timeouts.connect,
-            stream=False,
-        ) as (response, headers):
-            found = decode_vectors(
-                response.content,
-                count=len(attempt.request.inputs),
-                source=line.source(model, headers),
-            )
-            yield reply_of(replay(found), headers, whole=True)
+        """Do nothing: the connections are the pool's."""
