@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from threading import Lock, RLock
 from types import MappingProxyType
 from typing import Final
@@ -12,11 +12,9 @@ from model_manager.config import Breaker
 from model_manager.errors import ProviderError, ProviderTimeoutError
 from model_manager.events import BreakerChanged, Event
 from model_manager.resilience._reasons import named, suspension, told, unavailable
-from model_manager.resilience._rests import Counts, Record, Shelf
+from model_manager.resilience._rests import Counts, Record, Resting, Shelf
 from model_manager.resilience._verdict import Verdict, verdict_on
 from model_manager.types import Candidate, Clock, Outcome, Rest
-
-Resting = Mapping[tuple[str, str], Rest]
 
 _NOTHING: Final[Resting] = MappingProxyType({})
 _JITTER = 0.2
@@ -172,9 +170,14 @@ class Breakers:
         Raises:
             UnavailableError: It rests; nothing may be sent.
         """
-        rest = rest_of(self.resting(), candidate)
-        if rest is not None and not (again and rest.kind == "cooldown"):
-            raise _unavailable(candidate, rest)
+        shelf = self._shelves.get(candidate.endpoint)
+        if shelf is None or not shelf.resting:
+            return
+        now = self._clock.monotonic()
+        with shelf.lock:
+            rest = shelf.rest_of(candidate.model, now=now, again=again)
+        if rest is not None:
+            raise unavailable(candidate, rest)
 
     def carry_over(self, old: Breakers, endpoints: Collection[str]) -> None:
         """Take the states of unchanged endpoints from another instance.
@@ -220,7 +223,7 @@ class Breakers:
         now = self._clock.monotonic()
         changes: list[BreakerChanged | None] = []
         with leave.shelf.lock:
-            self._take_back(leave)
+            _take_back(leave)
             if verdict.rest == "cooldown":
                 changes.append(self._cool(leave, error, now=now))
             elif verdict.rest != "none":
@@ -232,7 +235,7 @@ class Breakers:
     def released(self, leave: Pass) -> None:
         """Let the next call try it out; called by `Pass.settle`."""
         with leave.shelf.lock:
-            self._take_back(leave)
+            _take_back(leave)
 
     def _shelf(self, endpoint: str) -> Shelf:
         with self._lock:
@@ -248,42 +251,17 @@ class Breakers:
         now = self._clock.monotonic()
         shelf = leave.shelf
         changes: list[BreakerChanged | None] = []
-        refused: Rest | None = None
         with shelf.lock:
             leave.tick = shelf.tick
-            asleep = [
-                r for r in leave.shelf.with_whole(leave.record) if r.state != "closed"
-            ]
-            for record in asleep:
-                rest = record.rest_at(now)
-                if rest is not None and not (again and record.state == "cooldown"):
-                    refused = rest
+            refused = shelf.rest_of(leave.candidate.model, now=now, again=again)
             if refused is None:
-                for record in asleep:
-                    changes.append(self._pass_by(record, leave, probe_limit, now=now))
-                    shelf.note(record)
+                for record in shelf.with_whole(leave.record):
+                    if record.state != "closed":
+                        changes.append(_pass_by(record, leave, probe_limit, now=now))
+                        shelf.note(record)
         self._tell(changes)
         if refused is not None:
             raise unavailable(leave.candidate, refused)
-
-    @staticmethod
-    def _pass_by(
-        record: Record, leave: Pass, probe_limit: float, *, now: float
-    ) -> BreakerChanged | None:
-        if record.must_probe:
-            leave.is_probe = True
-            seconds = min(probe_limit, _LONGEST_PROBE)
-            return record.lend_to(leave, now=now, seconds=seconds)
-        if now < record.until:
-            return None
-        return record.close("the wait that it asked for is over")
-
-    @staticmethod
-    def _take_back(leave: Pass) -> None:
-        if leave.is_probe:
-            for record in leave.shelf.with_whole(leave.record):
-                if record.lease is leave:
-                    record.lease = None
 
     def _answered(self, leave: Pass) -> list[BreakerChanged | None]:
         changes = []
@@ -401,9 +379,20 @@ class Breakers:
                 self._emit(change)
 
 
-def rest_of(resting: Resting, candidate: Candidate) -> Rest | None:
-    """Return why a candidate is left alone: its endpoint's rest, or its own."""
-    if not resting:
+def _pass_by(
+    record: Record, leave: Pass, probe_limit: float, *, now: float
+) -> BreakerChanged | None:
+    if record.must_probe:
+        leave.is_probe = True
+        seconds = min(probe_limit, _LONGEST_PROBE)
+        return record.lend_to(leave, now=now, seconds=seconds)
+    if now < record.until:
         return None
-    of_all = resting.get((candidate.endpoint, ""))
-    return of_all or resting.get((candidate.endpoint, candidate.model))
+    return record.close("the wait that it asked for is over")
+
+
+def _take_back(leave: Pass) -> None:
+    if leave.is_probe:
+        for record in leave.shelf.with_whole(leave.record):
+            if record.lease is leave:
+                record.lease = None

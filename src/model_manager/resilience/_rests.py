@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import RLock
 
 from model_manager.events import BreakerChanged, BreakerState
-from model_manager.types import Rest, RestKind
+from model_manager.types import Candidate, Rest, RestKind
+
+Resting = Mapping[tuple[str, str], Rest]
 
 _BUCKETS = 10
 MOST_MODELS = 500
@@ -204,6 +207,23 @@ class Shelf:
         whole = self.records.get("")
         return [record] if whole is None else [whole, record]
 
+    def rest_of(self, model: str, *, now: float, again: bool) -> Rest | None:
+        """Return why a model may not be asked now: the longer of the two reasons.
+
+        Args:
+            model: The model.
+            now: The time.
+            again: Whether the call itself met the limit that it is left alone for.
+        """
+        longest: Rest | None = None
+        for record in (self.resting.get(""), self.resting.get(model)):
+            if record is None or (again and record.state == "cooldown"):
+                continue
+            rest = record.rest_at(now)
+            if rest is not None and (longest is None or rest.seconds > longest.seconds):
+                longest = rest
+        return longest
+
     def next_tick(self) -> int:
         """Return the tick of a rest that begins now."""
         self.tick += 1
@@ -229,3 +249,14 @@ class Shelf:
         for model in idle:
             del self.records[model]
             self.resting.pop(model, None)
+
+
+def rest_of(resting: Resting, candidate: Candidate) -> Rest | None:
+    """Return why a candidate is left alone: its endpoint's rest, or its own."""
+    if not resting:
+        return None
+    of_all = resting.get((candidate.endpoint, ""))
+    own = resting.get((candidate.endpoint, candidate.model))
+    if of_all is None or own is None:
+        return of_all or own
+    return max(of_all, own, key=lambda rest: rest.seconds)
