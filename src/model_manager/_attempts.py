@@ -125,7 +125,7 @@ class Attempts:
         """
         async with AsyncExitStack() as stack:
             try:
-                slot = await self._slot(candidate, others_left, stack)
+                slot = await self._slot(candidate, stack, others_left=others_left)
                 attempt = self._attempt(candidate, others_left=others_left)
                 ticket = self._ticket(attempt)
             except UnavailableError as error:
@@ -156,7 +156,7 @@ class Attempts:
                 return
 
     async def _slot(
-        self, candidate: Candidate, others_left: bool, stack: AsyncExitStack
+        self, candidate: Candidate, stack: AsyncExitStack, *, others_left: bool
     ) -> Slot:
         request, memory = self._request, self._line.memory
         # Nobody queues for a candidate that is left alone.
