@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,8 +18,6 @@ from model_manager.events import ConfigRejected, ConfigReloaded
 from model_manager.types import Health
 
 Source: TypeAlias = str | Path | Mapping[str, object] | Config | None
-
-_log = logging.getLogger("model_manager.config")
 
 
 @dataclass(slots=True, eq=False)
@@ -85,12 +83,9 @@ class Current:
 
     def reload_changed(self) -> None:
         """Put the changed file in force, or keep the old one and say why."""
-        try:
+        # `ConfigRejected` has told it, and the log with it.
+        with contextlib.suppress(ConfigError):
             self._load(None)
-        except ConfigError as error:
-            _log.error(
-                "the changed configuration is not used: %s", error
-            )
 
     def watch(self) -> None:
         """Look at the file from now on, and put every valid change in force.

@@ -17,6 +17,7 @@ _TABLE = (
     '<table style="border-collapse:collapse;text-align:left;font-size:90%">'
     "<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 )
+_STALE = "the newest configuration is not in force"
 _CELL = 'style="text-align:left;padding:2px 12px 2px 0;vertical-align:top"'
 
 
@@ -168,22 +169,51 @@ def health_dict(health: Health) -> dict[str, object]:
             }
             for e in health.endpoints
         ],
+        "resting": [
+            {
+                "endpoint": endpoint,
+                "model": model or None,
+                "kind": rest.kind,
+                "reason": rest.reason,
+                "seconds": rest.seconds,
+            }
+            for (endpoint, model), rest in health.resting.items()
+        ],
+        "config_version": health.config_version,
+        "config_problem": health.config_problem or None,
     }
 
 
 def health_text(health: Health) -> str:
-    """Return a health report as text, a line an endpoint."""
+    """Return a health report as text, a line an endpoint and a line a rest."""
     width = max((len(e.endpoint) for e in health.endpoints), default=0)
-    return "\n".join(
+    lines = [
         f"{e.endpoint:<{width}}  {e.status:<11}  {_health_words(e)}".rstrip()
         for e in health.endpoints
-    )
+    ]
+    lines += [f"{label}  {words}" for label, words in _rests(health)]
+    if health.config_problem:
+        lines.append(f"{_STALE}: {health.config_problem}")
+    return "\n".join(lines)
 
 
 def health_html(health: Health) -> str:
     """Return a health report as an HTML table for notebooks."""
     rows = [(e.endpoint, e.kind, e.status, _health_words(e)) for e in health.endpoints]
+    rows += [(label, "", "resting", words) for label, words in _rests(health)]
+    if health.config_problem:
+        rows.append(("configuration", "", "not in force", health.config_problem))
     return _table(("endpoint", "kind", "status", "detail"), rows)
+
+
+def _rests(health: Health) -> list[tuple[str, str]]:
+    return [
+        (
+            f"{endpoint}/{model}" if model else endpoint,
+            f"left alone for {rest.seconds:.1f} s: {rest.reason}",
+        )
+        for (endpoint, model), rest in health.resting.items()
+    ]
 
 
 def _health_words(endpoint: EndpointHealth) -> str:
