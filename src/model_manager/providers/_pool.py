@@ -65,6 +65,10 @@ class HttpPool:
             clients = self._guarded.setdefault(networks, _clients(networks))
         return clients.get()
 
+    def warm(self) -> None:
+        """Load the HTTP library now, instead of with the first client."""
+        from model_manager.providers import _http  # noqa: F401, PLC0415 - see above
+
     async def aclose(self) -> None:
         """Close the running loop's clients; other live loops close theirs themselves.
 
