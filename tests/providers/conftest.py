@@ -1,23 +1,26 @@
-"""The wire of the vendor adapters, faked under the real SDKs."""
+"""The wire of the adapters: a server on loopback that every name leads to."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib
 import json
+import socket
+import struct
+import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass
+from typing import Any, Literal
 
-import httpx2
 import pytest
 from pydantic import SecretStr
 from typing_extensions import override
 
 from model_manager.config import Endpoint
 from model_manager.errors import ModelManagerError
-from model_manager.providers import HttpPool
+from model_manager.providers import HttpPool, _http
 from model_manager.types import (
     Attempt,
     Candidate,
@@ -28,6 +31,11 @@ from model_manager.types import (
     Request,
 )
 
+Ending = Literal["whole", "close", "reset", "hang", "nothing", "garbage"]
+"""How an answer ends: well, politely too early, with a reset, never, or before it
+begins: with nothing at all, or with what is not HTTP."""
+Failing = Literal["unreachable", "nothing", "reset", "garbage", "packed wrongly"]
+_NOT_MODIFIED = 304  # never has a body
 KEY = "sk-very-secret-key-0123456789"
 ADAPTERS = {
     "openai": ("model_manager.providers.openai", "OpenAIProvider"),
@@ -53,79 +61,220 @@ class RealClock:
         return asyncio.timeout(seconds)
 
 
-class Body(httpx2.AsyncByteStream):
-    """A streamed body in given pieces, that may break, or never end."""
+@dataclass(frozen=True)
+class Sent:
+    """A request as it came over the wire."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    """By name in lower case."""
+    content: bytes
+
+    @property
+    def host(self) -> str:
+        """The host that the request was meant for."""
+        return self.headers["host"]
+
+
+class Answer:
+    """What the server does with a request: pieces of a body, that may break or hang."""
 
     def __init__(
         self,
-        pieces: Iterable[bytes],
-        *,
-        fault: Exception | None = None,
-        hang: bool = False,
+        *pieces: bytes,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        end: Ending = "whole",
     ) -> None:
-        self.pieces = tuple(pieces)
-        self.fault = fault
-        self.hang = hang
-        self.closed = False
+        self.pieces = pieces
+        self.status = status
+        self.headers = headers or {}
+        self.end = end
+        self._closed = threading.Event()
 
-    @override
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def closed(self) -> bool:
+        """Wait until the client has closed the connection; `False` after 5 s."""
+        return await asyncio.to_thread(self._closed.wait, 5)
+
+    def head(self) -> bytes:
+        lines = [f"HTTP/1.1 {self.status} Whatever"]
+        lines += [f"{name}: {value}" for name, value in self.headers.items()]
+        if self.status == _NOT_MODIFIED:
+            return "\r\n".join([*lines, "\r\n"]).encode()
+        return "\r\n".join([*lines, "transfer-encoding: chunked\r\n\r\n"]).encode()
+
+    async def write(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        """Write it; return whether the connection may be used again."""
+        try:
+            return await self._write(reader, writer)
+        except ConnectionError:
+            self._closed.set()
+            return False
+
+    async def _write(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        if self.end == "nothing" or (self.end == "reset" and not self.pieces):
+            return False
+        if self.end == "garbage":
+            writer.write(b"SSH-2.0-nonsense\r\n\r\n")
+            return False
+        writer.write(self.head())
+        if self.status == _NOT_MODIFIED:
+            return True
         for piece in self.pieces:
-            yield piece
-        if self.fault is not None:
-            raise self.fault
-        if self.hang:
-            await asyncio.Event().wait()
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            await writer.drain()
+        if self.end == "whole":
+            writer.write(b"0\r\n\r\n")
+        if self.end == "hang":
+            with suppress(ConnectionError):
+                await reader.read()
+            self._closed.set()
+        return self.end == "whole"
+
+
+class Server:
+    """An HTTP server on loopback, on a loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.requests: list[Sent] = []
+        self.answer: Callable[[Sent], Answer] = lambda _: Answer(status=500)
+        self.port = 0
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        started = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(started,))
+        self._thread.start()
+        started.wait()
+
+    def close(self) -> None:
+        """Stop listening and end the thread."""
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def _run(self, started: threading.Event) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve(started))
+
+    async def _serve(self, started: threading.Event) -> None:
+        server = await asyncio.start_server(self._handle, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        started.set()
+        await self._stop.wait()
+        server.close()
+
+    async def _handle(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                sent = await _read_request(reader)
+                self.requests.append(sent)
+                answer = self.answer(sent)
+                if not await answer.write(reader, writer):
+                    _end(writer, answer.end)
+                    break
+        writer.close()
+
+
+async def _read_request(reader: asyncio.StreamReader) -> Sent:
+    first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    method, target, _ = first.split(" ")
+    pairs = [line.partition(":") for line in lines if line]
+    headers = {name.lower(): value.strip() for name, _, value in pairs}
+    content = await reader.readexactly(int(headers.get("content-length", 0)))
+    return Sent(method, target, headers, content)
+
+
+def _end(writer: asyncio.StreamWriter, end: Ending) -> None:
+    """Close with a reset where one is asked for, else politely."""
+    if end == "reset":
+        sock = writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+
+class Detour(_http._Connector):
+    """The real connector, on a net where every name leads to one plain server."""
+
+    port = 0
 
     @override
-    async def aclose(self) -> None:
-        self.closed = True
+    async def _resolve_host(self, host: str, port: int, traces: Any = None) -> Any:
+        del port, traces
+        entry = {"hostname": host, "host": "127.0.0.1", "port": self.port}
+        return [{**entry, "family": socket.AF_INET, "proto": 0, "flags": 0}]
+
+    @override
+    def _get_ssl_context(self, req: Any) -> None:
+        return None
 
 
 class Wire:
     """Answers in the provider's stead and keeps what was sent."""
 
-    def __init__(self) -> None:
-        self.requests: list[httpx2.Request] = []
-        self.answer: Callable[[httpx2.Request], httpx2.Response] = self._nothing
-        self.pool = HttpPool(transport=lambda: httpx2.MockTransport(self._handle))
+    def __init__(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._server = server
+        self._monkeypatch = monkeypatch
+        self.pool = HttpPool()
+        self._lead_to(server.port)
 
-    def _nothing(self, request: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(500, request=request)
+    def _lead_to(self, port: int) -> None:
+        detour = type("_Detour", (Detour,), {"port": port})
+        self._monkeypatch.setattr(_http, "_Connector", detour)
 
-    def _handle(self, request: httpx2.Request) -> httpx2.Response:
-        self.requests.append(request)
-        return self.answer(request)
+    @property
+    def requests(self) -> list[Sent]:
+        """Everything that was sent, in order."""
+        return self._server.requests
+
+    @property
+    def answer(self) -> Callable[[Sent], Answer]:
+        """What each request is answered with."""
+        return self._server.answer
+
+    @answer.setter
+    def answer(self, answer: Callable[[Sent], Answer]) -> None:
+        self._server.answer = answer
 
     def says(
-        self, body: object = None, *, status: int = 200, headers: Any = None
+        self,
+        body: object = None,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         """Answer everything with a whole body: bytes as they are, else JSON."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.answer = lambda _: httpx2.Response(
-            status, content=content, headers=headers
-        )
+        pieces = [content] if content else []
+        self.answer = lambda _: Answer(*pieces, status=status, headers=headers)
 
     def streams(
         self,
         *pieces: bytes,
-        headers: Any = None,
-        fault: Exception | None = None,
-        hang: bool = False,
-    ) -> Body:
+        headers: Mapping[str, str] | None = None,
+        end: Ending = "whole",
+    ) -> Answer:
         """Answer everything with these pieces of an event stream."""
-        body = Body(pieces, fault=fault, hang=hang)
         kind = {"content-type": "text/event-stream", **(headers or {})}
-        self.answer = lambda _: httpx2.Response(200, stream=body, headers=kind)
-        return body
+        answer = Answer(*pieces, headers=kind, end=end)
+        self.answer = lambda _: answer
+        return answer
 
-    def fails(self, error: Exception) -> None:
-        """Let no request through."""
-
-        def answer(_: httpx2.Request) -> httpx2.Response:
-            raise error
-
-        self.answer = answer
+    def fails(self, how: Failing) -> None:
+        """Let no request through to an answer."""
+        if how == "unreachable":
+            with socket.create_server(("127.0.0.1", 0)) as taken:
+                self._lead_to(taken.getsockname()[1])
+        elif how == "packed wrongly":
+            packed = Answer(b"no gzip", headers={"content-encoding": "gzip"})
+            self.answer = lambda _: packed
+        else:
+            self.answer = lambda _: Answer(end=how)
 
     @property
     def sent(self) -> Any:
@@ -206,11 +355,13 @@ class Wire:
 
 
 @pytest.fixture
-async def wire() -> AsyncIterator[Wire]:
-    """A faked wire under the real SDKs, closed with the test."""
-    faked = Wire()
+async def wire(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Wire]:
+    """A server that every address leads to, closed with the test."""
+    server = await asyncio.to_thread(Server)
+    faked = Wire(server, monkeypatch)
     yield faked
     await faked.pool.aclose()
+    await asyncio.to_thread(server.close)
 
 
 @pytest.fixture

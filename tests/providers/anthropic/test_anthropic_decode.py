@@ -303,11 +303,11 @@ async def test_an_unreadable_event_is_skipped_if_the_stream_ends_well(
 
 
 async def test_a_server_that_never_closes_is_not_waited_for(wire: Any) -> None:
-    body = wire.streams(_BEGIN, _HI, _end("end_turn"), _STOP, hang=True)
+    body = wire.streams(_BEGIN, _HI, _end("end_turn"), _STOP, end="hang")
     attempt = wire.attempt("anthropic", streaming=True)
     chunks, _ = await wire.ask(wire.provider("anthropic"), attempt)
     assert chunks[-1].reason == "stop"
-    assert body.closed
+    assert await body.closed()
 
 
 async def test_embeddings_are_refused_before_anything_is_sent(wire: Any) -> None:

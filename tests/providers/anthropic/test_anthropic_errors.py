@@ -82,7 +82,7 @@ _ROWS: list[tuple[int, object, type[ProviderError]]] = [
     (503, b"", OverloadedError),
     (504, _error("timeout_error"), ServerError),
     (529, _error("overloaded_error"), OverloadedError),
-    (307, b"", ServerError),
+    (307, b"", ModelNotFoundError),
 ]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from model_manager.errors import (
@@ -12,15 +11,18 @@ from model_manager.errors import (
     BadRequestError,
     ConnectionFailedError,
     ContextWindowError,
+    EgressRefusedError,
     LocalResourceError,
+    MalformedResponseError,
     ModelNotFoundError,
     OverloadedError,
     ProviderError,
-    ProviderTimeoutError,
     RateLimitError,
     ServerError,
+    StreamInterruptedError,
     UnsupportedFeatureError,
 )
+from model_manager.providers import WireError, WireFault
 from model_manager.providers.ollama._errors import Failures
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -57,7 +59,7 @@ def recorded(name: str) -> bytes:
         (401, b'{"error":"unauthorized","signin_url":"x"}', AuthenticationError),
         (403, b"", AuthenticationError),
         (429, b"", RateLimitError),
-        (307, b"", ServerError),
+        (307, b"", ModelNotFoundError),
     ],
 )
 def test_an_error_status_means(
@@ -72,21 +74,23 @@ def test_an_error_status_means(
 
 
 @pytest.mark.parametrize(
-    ("raised", "kind"),
+    ("fault", "kind"),
     [
-        (httpx2.ConnectError("x"), ConnectionFailedError),
-        (httpx2.ConnectTimeout("x"), ConnectionFailedError),
-        (httpx2.RemoteProtocolError("x"), ConnectionFailedError),
-        (httpx2.ReadError("x"), ConnectionFailedError),
-        (httpx2.UnsupportedProtocol("x"), ConnectionFailedError),
-        (httpx2.InvalidURL("x"), ConnectionFailedError),
-        (httpx2.ReadTimeout("x"), ProviderTimeoutError),
+        ("unreachable", ConnectionFailedError),
+        ("connect_timeout", ConnectionFailedError),
+        ("lost", ConnectionFailedError),
+        ("cut", StreamInterruptedError),
+        ("unreadable", MalformedResponseError),
+        ("refused", EgressRefusedError),
     ],
 )
 def test_a_failure_of_the_wire_means(
-    raised: Exception, kind: type[ProviderError]
+    fault: WireFault, kind: type[ProviderError]
 ) -> None:
-    assert type(FAILURES.of_transport(raised)) is kind
+    failure = FAILURES.of_wire(WireError(fault))
+
+    assert type(failure) is kind
+    assert failure.remedy
 
 
 def test_no_stand_ins_still_say_what_to_do() -> None:

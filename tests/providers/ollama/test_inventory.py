@@ -89,7 +89,6 @@ async def test_a_burst_of_first_calls_reads_it_once() -> None:
     await asyncio.gather(*(shelf.admit("tiny-chat") for _ in range(20)))
 
     assert shelf.reads == 1
-    await shelf.inventory.aclose()
 
 
 async def test_a_model_installed_meanwhile_is_found_at_once() -> None:

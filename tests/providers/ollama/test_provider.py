@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
-from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 from pydantic import SecretStr
 
@@ -27,7 +25,7 @@ from model_manager.errors import (
     ServerError,
     StreamInterruptedError,
 )
-from model_manager.providers import HttpPool, LocalInventory
+from model_manager.providers import LocalInventory
 from model_manager.providers.ollama import OllamaProvider
 from model_manager.types import (
     Attempt,
@@ -43,7 +41,8 @@ from model_manager.types import (
 
 RECORDED = Path(__file__).parent / "recorded"
 PROMPT = "the secret prompt"
-Answer = bytes | httpx2.Response | Exception
+Answered = bytes | tuple[int, bytes] | str
+"""A body, a status and a body, or a way to fail."""
 
 
 def recorded(name: str) -> bytes:
@@ -67,24 +66,33 @@ class SteppedClock:
         return asyncio.timeout(seconds)
 
 
+@dataclass(frozen=True)
+class Sent:
+    """As much of a request as an answer is chosen by."""
+
+    target: str
+
+
 @dataclass
 class Bench:
     """A provider, and the server that it meets."""
 
-    answers: dict[str, Answer]
-    requests: list[httpx2.Request] = field(default_factory=list)
+    answers: dict[str, Answered]
+    wire: Any
     clock: SteppedClock = field(default_factory=SteppedClock)
 
-    def handle(self, request: httpx2.Request) -> httpx2.Response:
-        self.requests.append(request)
-        answer = self.answers.get(request.url.path)
-        if isinstance(answer, Exception):
-            raise answer
-        if isinstance(answer, bytes):
-            return httpx2.Response(200, content=answer)
-        if isinstance(answer, httpx2.Response):
-            return httpx2.Response(answer.status_code, content=answer.content)
-        return httpx2.Response(404, content=b"404 page not found")
+    def __post_init__(self) -> None:
+        """Let the server answer from the table."""
+        kind = type(self.wire.answer(None))
+
+        def answer(sent: Any) -> Any:
+            said = self.answers.get(sent.target, (404, b"404 page not found"))
+            if isinstance(said, str):
+                return kind(end=said)
+            status, body = said if isinstance(said, tuple) else (200, said)
+            return kind(*([body] if body else []), status=status)
+
+        self.wire.answer = answer
 
     def provider(self, *, is_local: bool = True, key: str = "") -> OllamaProvider:
         return OllamaProvider(
@@ -95,24 +103,25 @@ class Bench:
                 is_local=is_local,
             ),
             key=SecretStr(key) if key else None,
-            http=HttpPool(transport=lambda: httpx2.MockTransport(self.handle)),
+            http=self.wire.pool,
             clock=self.clock,
         )
 
     @property
     def paths(self) -> list[str]:
-        return [request.url.path for request in self.requests]
+        return [request.target for request in self.wire.requests]
 
 
 @pytest.fixture
-def bench() -> Bench:
+def bench(wire: Any) -> Bench:
     return Bench(
-        {
+        answers={
             "/api/tags": recorded("tags.json"),
             "/api/version": recorded("version.json"),
             "/api/chat": recorded("chat_stream.ndjson"),
             "/api/embed": recorded("embed.json"),
-        }
+        },
+        wire=wire,
     )
 
 
@@ -152,7 +161,7 @@ async def test_answers_from_a_recorded_stream(bench: Bench) -> None:
     assert isinstance(chunks[0], TextDelta)
     assert isinstance(chunks[-1], Finish)
     assert bench.paths == ["/api/tags", "/api/chat"]
-    assert json.loads(bench.requests[-1].content)["stream"] is True
+    assert json.loads(bench.wire.requests[-1].content)["stream"] is True
 
 
 async def test_embeds_the_inputs(bench: Bench) -> None:
@@ -193,9 +202,7 @@ async def test_a_model_removed_meanwhile_makes_the_inventory_stale(
     bench: Bench,
 ) -> None:
     provider = bench.provider()
-    bench.answers["/api/chat"] = httpx2.Response(
-        404, content=recorded("err_model_not_found.json")
-    )
+    bench.answers["/api/chat"] = (404, recorded("err_model_not_found.json"))
     await failure_of(provider)
     bench.answers["/api/tags"] = tags()
 
@@ -214,7 +221,7 @@ async def test_cloud_names_are_refused_without_any_request(
     failure = await failure_of(bench.provider(), attempt(model))
 
     assert isinstance(failure, RemoteModelError)
-    assert bench.requests == []
+    assert bench.wire.requests == []
 
 
 @pytest.mark.parametrize(
@@ -250,35 +257,33 @@ async def test_an_endpoint_outside_the_local_zone_may_use_cloud_models(
 
     assert await collect(provider, attempt("gpt-oss:cloud"))
     assert bench.paths == ["/api/chat"]
-    assert bench.requests[0].headers["authorization"] == "Bearer sk-not-real"
+    assert bench.wire.requests[0].headers["authorization"] == "Bearer sk-not-real"
 
 
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        (httpx2.ConnectError("refused"), ConnectionFailedError),
-        (httpx2.Response(500, content=b'{"error":"boom"}'), ServerError),
-        (httpx2.Response(403, content=b""), AuthenticationError),
+        ("nothing", ConnectionFailedError),
+        ((500, b'{"error":"boom"}'), ServerError),
+        ((403, b""), AuthenticationError),
         (b"<html>", MalformedResponseError),
         (b'{"models": {}}', MalformedResponseError),
-        (httpx2.Response(404, content=b"404 page not found"), ModelNotFoundError),
+        ((404, b"404 page not found"), ModelNotFoundError),
     ],
 )
 async def test_nothing_is_sent_while_the_inventory_cannot_be_read(
-    bench: Bench, answer: Answer, kind: type[ProviderError]
+    bench: Bench, answer: Answered, kind: type[ProviderError]
 ) -> None:
     bench.answers["/api/tags"] = answer
 
     failure = await failure_of(bench.provider())
 
     assert type(failure) is kind
-    assert bench.paths == ["/api/tags"]
+    assert set(bench.paths) == {"/api/tags"}
 
 
 async def test_an_error_status_is_told_by_its_kind(bench: Bench) -> None:
-    bench.answers["/api/chat"] = httpx2.Response(
-        503, content=recorded("err_queue_full.json")
-    )
+    bench.answers["/api/chat"] = (503, recorded("err_queue_full.json"))
 
     failure = await failure_of(bench.provider())
 
@@ -288,18 +293,14 @@ async def test_an_error_status_is_told_by_its_kind(bench: Bench) -> None:
 
 
 async def test_a_body_that_breaks_is_an_interrupted_stream(bench: Bench) -> None:
-    async def broken() -> AsyncIterator[bytes]:
-        yield recorded("server_killed.ndjson")
-        message = "cut"
-        raise httpx2.ReadError(message)
-
-    def handle(request: httpx2.Request) -> httpx2.Response:
-        if request.url.path == "/api/chat":
-            return httpx2.Response(200, content=broken())
-        return bench.handle(request)
-
+    kind = type(bench.wire.answer(Sent("/api/tags")))
+    usual = bench.wire.answer
+    bench.wire.answer = lambda sent: (
+        kind(recorded("server_killed.ndjson"), end="close")
+        if sent.target == "/api/chat"
+        else usual(sent)
+    )
     provider = bench.provider()
-    provider._http = HttpPool(transport=lambda: httpx2.MockTransport(handle))
     got: list[Chunk] = []
 
     async def read() -> None:
@@ -312,9 +313,9 @@ async def test_a_body_that_breaks_is_an_interrupted_stream(bench: Bench) -> None
     assert len(got) == 4
 
 
-FAILING: list[Answer] = [
-    httpx2.ConnectError("x"),
-    httpx2.Response(500, content=f'{{"error":"{PROMPT}"}}'.encode()),
+FAILING: list[Answered] = [
+    "nothing",
+    (500, f'{{"error":"{PROMPT}"}}'.encode()),
     json.dumps({"error": PROMPT}).encode() + b"\n",
     b"",
 ]
@@ -322,7 +323,7 @@ FAILING: list[Answer] = [
 
 @pytest.mark.parametrize("answer", FAILING)
 async def test_no_failure_leads_to_the_request_the_key_or_the_prompt(
-    bench: Bench, answer: Answer
+    bench: Bench, answer: Answered
 ) -> None:
     bench.answers["/api/chat"] = answer
     provider = bench.provider(key="sk-not-real")
@@ -349,15 +350,15 @@ async def test_a_healthy_server_tells_its_version_and_models(bench: Bench) -> No
 @pytest.mark.parametrize(
     ("path", "answer", "status"),
     [
-        ("/api/version", httpx2.ConnectError("x"), "unreachable"),
-        ("/api/tags", httpx2.ReadError("x"), "unreachable"),
-        ("/api/tags", httpx2.Response(500), "error"),
+        ("/api/version", "nothing", "unreachable"),
+        ("/api/tags", "reset", "unreachable"),
+        ("/api/tags", (500, b""), "error"),
         ("/api/tags", b"no json", "error"),
-        ("/api/version", httpx2.Response(404, content=b"nginx"), "error"),
+        ("/api/version", (404, b"nginx"), "error"),
     ],
 )
 async def test_an_unwell_server_is_described_and_nothing_raised(
-    bench: Bench, path: str, answer: Answer, status: str
+    bench: Bench, path: str, answer: Answered, status: str
 ) -> None:
     bench.answers[path] = answer
 
@@ -369,18 +370,13 @@ async def test_an_unwell_server_is_described_and_nothing_raised(
 
 
 async def test_a_server_that_never_answers_is_unreachable(bench: Bench) -> None:
-    async def silent(_: httpx2.Request) -> httpx2.Response:
-        await asyncio.Event().wait()
-        return httpx2.Response(200)
-
     def at_once(_: float | None, /) -> AbstractAsyncContextManager[object]:
         return asyncio.timeout(0)
 
-    provider = bench.provider()
-    provider._http = HttpPool(transport=lambda: httpx2.MockTransport(silent))
+    bench.answers["/api/version"] = "hang"
     bench.clock.timeout = at_once  # type: ignore[method-assign] # time is short here
 
-    assert (await provider.check()).status == "unreachable"
+    assert (await bench.provider().check()).status == "unreachable"
 
 
 async def test_one_provider_serves_loops_in_several_threads(bench: Bench) -> None:

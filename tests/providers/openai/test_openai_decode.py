@@ -4,7 +4,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,8 +11,6 @@ from hypothesis import strategies as st
 from model_manager.errors import (
     ContentFilterError,
     MalformedResponseError,
-    ProviderError,
-    ProviderTimeoutError,
     RateLimitError,
     ServerError,
     StreamInterruptedError,
@@ -396,25 +393,19 @@ async def test_an_end_before_the_end_mark_is_a_broken_stream(
     assert chunks == ([TextDelta("Hi")] if pieces[:1] == (_text("Hi"),) else [])
 
 
-@pytest.mark.parametrize(
-    ("fault", "kind"),
-    [
-        (httpx2.ReadError("reset"), StreamInterruptedError),
-        (httpx2.RemoteProtocolError("cut"), StreamInterruptedError),
-        (httpx2.ReadTimeout("slow"), ProviderTimeoutError),
-    ],
-)
+@pytest.mark.parametrize("end", ["reset", "close"])
 async def test_a_transport_that_breaks_is_a_broken_stream(
-    broken: Any, fault: Exception, kind: type[ProviderError]
+    broken: Any, end: str
 ) -> None:
-    error, chunks = await broken(_text("Hi"), fault=fault)
-    assert isinstance(error, kind)
-    assert chunks == [TextDelta("Hi")]
+    error, chunks = await broken(_text("Hi"), end=end)
+    assert type(error) is StreamInterruptedError
+    # A reset may overtake what was sent before it.
+    assert chunks in ([TextDelta("Hi")], [])
     assert error.__context__ is None
 
 
 async def test_a_break_after_the_end_mark_harms_nobody(wire: Any) -> None:
-    wire.streams(_text("Hi"), _STOP, _DONE, fault=httpx2.ReadError("reset"))
+    wire.streams(_text("Hi"), _STOP, _DONE, end="close")
     attempt = wire.attempt("openai", streaming=True)
     chunks, _ = await wire.ask(wire.provider("openai"), attempt)
     assert chunks[-1] == Finish(reason="stop")
@@ -423,11 +414,11 @@ async def test_a_break_after_the_end_mark_harms_nobody(wire: Any) -> None:
 async def test_a_server_that_never_closes_after_done_is_not_waited_for(
     wire: Any,
 ) -> None:
-    body = wire.streams(_text("Hi"), _STOP, _DONE, hang=True)
+    body = wire.streams(_text("Hi"), _STOP, _DONE, end="hang")
     attempt = wire.attempt("openai", streaming=True)
     chunks, _ = await wire.ask(wire.provider("openai"), attempt)
     assert chunks[-1] == Finish(reason="stop")
-    assert body.closed
+    assert await body.closed()
 
 
 _BAD = (b"data: {oops\n\n", b"data: []\n\n", b'data: {"choices": 5}\n\n')
@@ -458,12 +449,12 @@ async def test_unreadable_events_without_an_end_make_the_stream_malformed(
 
 
 async def test_leaving_a_stream_early_closes_its_connection(wire: Any) -> None:
-    body = wire.streams(_text("Hi"), hang=True)
+    body = wire.streams(_text("Hi"), end="hang")
     provider = wire.provider("openai")
     async with provider.open(wire.attempt("openai", streaming=True)) as reply:
         assert await anext(reply.chunks) == TextDelta("Hi")
         assert not reply.whole
-    assert body.closed
+    assert await body.closed()
 
 
 async def test_what_the_headers_tell_is_in_the_reply(wire: Any) -> None:

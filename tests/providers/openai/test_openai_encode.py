@@ -46,7 +46,8 @@ async def test_a_plain_call_sends_model_and_messages_only(send: Any, wire: Any) 
             {"role": "user", "content": "Hello"},
         ],
     }
-    assert str(wire.requests[0].url) == "https://api.openai.com/v1/chat/completions"
+    (sent,) = wire.requests
+    assert (sent.host, sent.target) == ("api.openai.com", "/v1/chat/completions")
 
 
 async def test_a_conversation_with_tools_keeps_every_part(send: Any) -> None:
@@ -246,5 +247,5 @@ async def test_embeddings_ask_for_floats(wire: Any) -> None:
     wire.says({"data": [{"index": 0, "embedding": [1.0]}]})
     attempt = wire.attempt("openai", operation="embed", inputs=("a",), model="embed-1")
     await wire.ask(wire.provider("openai"), attempt)
-    assert wire.requests[0].url.path == "/v1/embeddings"
+    assert wire.requests[0].target == "/v1/embeddings"
     assert wire.sent == {"model": "embed-1", "input": ["a"], "encoding_format": "float"}

@@ -68,8 +68,8 @@ _ROWS: list[tuple[int, object, type[ProviderError]]] = [
     (504, b"", ServerError),
     (520, b"", ServerError),
     (529, b"", OverloadedError),
-    (302, b"", ServerError),
-    (304, b"", ServerError),
+    (302, b"", ModelNotFoundError),
+    (304, b"", ModelNotFoundError),
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -65,36 +65,33 @@ class ChatDecoder:
     _readable: int = 0
     _unreadable: int = 0
 
-    def feed(self, data: bytes) -> list[Chunk]:
-        """Return the chunks that these bytes complete; raises what they report."""
-        chunks: list[Chunk] = []
-        if data.endswith(b"\n") and not self._parts and data.count(b"\n") == 1:
-            self._line(data, chunks)  # nearly every piece is one line
-            return chunks
-        first, *others = data.split(b"\n")
-        self._hold(first)
-        for following in others:
-            line = b"".join(self._parts)
-            self._parts.clear()
-            self._held = 0
-            self._hold(following)
-            self._line(line, chunks)
-        return chunks
+    def feed(self, data: bytes) -> Iterator[Chunk]:
+        """Yield the chunks that these bytes complete; raises what they report."""
+        for line in self._lines(data):
+            yield from self._line(line)
 
-    def end(self) -> list[Chunk]:
+    def end(self) -> Iterator[Chunk]:
         """Take note that no more bytes come; raises when the answer is not whole."""
-        chunks: list[Chunk] = []
         rest = b"".join(self._parts)
         self._parts.clear()
         if not self.finished and json_object(rest) is not None:
-            self._line(rest, chunks)
+            yield from self._line(rest)
         if not self.finished:
             raise self.failures.new(
                 StreamInterruptedError
                 if self._readable or not self._unreadable
                 else MalformedResponseError
             )
-        return chunks
+
+    def _lines(self, data: bytes) -> list[bytes]:
+        """Return the lines that these bytes complete, and keep the rest of them."""
+        *lines, rest = data.split(b"\n")
+        if lines and self._parts:
+            lines[0] = b"".join((*self._parts, lines[0]))
+            self._parts.clear()
+            self._held = 0
+        self._hold(rest)
+        return lines
 
     def _hold(self, part: bytes) -> None:
         if part:
@@ -103,27 +100,29 @@ class ChatDecoder:
             if self._held > _LINE_BYTES:
                 raise self.failures.new(MalformedResponseError)
 
-    def _line(self, line: bytes, chunks: list[Chunk]) -> None:
+    def _line(self, line: bytes) -> list[Chunk]:
         if self.finished or not line.strip():
-            return
+            return []
         entry = json_object(line)
         if entry is None:
             self._unreadable += 1
             if self._unreadable > _UNREADABLE_ALLOWED:
                 raise self.failures.new(MalformedResponseError)
-            return
+            return []
         self._readable += 1
         if entry.get("error") is not None:
             raise self.failures.of_line(entry["error"])
         if self.local:
             refuse_remote(entry, self.failures)
-        self._message(entry.get("message"), chunks)
+        chunks = self._message(entry.get("message"))
         if entry.get("done") is True:
             chunks.append(self._finish(entry))
+        return chunks
 
-    def _message(self, message: object, chunks: list[Chunk]) -> None:
+    def _message(self, message: object) -> list[Chunk]:
+        chunks: list[Chunk] = []
         if not isinstance(message, dict):
-            return
+            return chunks
         thinking, content = message.get("thinking"), message.get("content")
         if isinstance(thinking, str) and thinking:
             chunks.append(ThinkingDelta(thinking))
@@ -132,6 +131,7 @@ class ChatDecoder:
         calls = message.get("tool_calls")
         if isinstance(calls, list):
             chunks += map(self._call, calls)
+        return chunks
 
     def _call(self, call: object) -> ToolCallDelta:
         function = call.get("function") if isinstance(call, dict) else None
