@@ -257,6 +257,26 @@ async def test_requests_a_minute_are_held_and_the_next_goes_when_one_is_a_minute
     assert scene.waits[0].seconds == pytest.approx(50.1)
 
 
+async def test_virtual_time_passes_for_those_who_wait_for_a_rate() -> None:
+    scene = Scene(auto=True, requests_per_minute=1)
+    await asyncio.gather(*(scene.call(max_wait=1000.0) for _ in range(4)))
+    assert scene.clock.monotonic() == pytest.approx(1180.0)
+
+
+async def test_who_is_cancelled_while_waiting_for_a_rate_leaves_no_task_behind() -> (
+    None
+):
+    scene = Scene(requests_per_minute=1)
+    await scene.call()
+    waiting = start(scene)
+    await settle()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert scene.limits.queued("e") == 0
+
+
 async def test_a_rate_that_has_no_room_in_time_is_told_at_once() -> None:
     scene = Scene(requests_per_minute=1)
     await scene.call()
@@ -357,6 +377,7 @@ async def test_a_held_model_does_not_hold_up_the_others_in_the_queue() -> None:
         free = start(scene, "free", model="other")
         await settle()
     await free
+    await settle()
     assert not held.done()
     scene.clock.advance(51.0)
     await held
@@ -516,10 +537,7 @@ def test_no_minute_ever_holds_more_than_is_allowed(
         for pause, tokens in calls:
             at += pause
             tasks.append(asyncio.ensure_future(one(at, tokens)))
-        everything = asyncio.gather(*tasks)
-        while not everything.done():
-            await scene.clock.sleep(0.5)
-        await everything
+        await asyncio.gather(*tasks)
 
     asyncio.run(all_of_them())
     assert len(begun) == len(calls)

@@ -12,7 +12,7 @@ from model_manager.config import Breaker
 from model_manager.errors import ProviderError, ProviderTimeoutError
 from model_manager.events import BreakerChanged, Event
 from model_manager.resilience._reasons import named, suspension, told, unavailable
-from model_manager.resilience._rests import Counts, Record, Resting, Shelf
+from model_manager.resilience._rests import Record, Resting, Shelf
 from model_manager.resilience._verdict import Verdict, verdict_on
 from model_manager.types import Candidate, Clock, Outcome, Rest
 
@@ -191,6 +191,12 @@ class Breakers:
                 self._shelves[endpoint] = old._shelf(endpoint)
             self._all = tuple(self._shelves.values())
 
+    def after_fork(self) -> None:
+        """Forget the parent's calls and locks; what is known of models stays."""
+        self._lock = Lock()
+        for shelf in self._all:
+            shelf.after_fork()
+
     def succeeded(
         self, leave: Pass, *, first_after: float | None, limit: float | None
     ) -> None:
@@ -211,7 +217,7 @@ class Breakers:
                 record.in_a_row = 0
                 record.level = 0
                 record.cooled = 0
-                self._counts(record).add(now, fault=0.0, slow=slow)
+                record.counts_over(self._settings.window).add(now, fault=0.0, slow=slow)
                 if slow:
                     changes.append(self._open_where_due(leave, "", now=now))
         self._tell(changes)
@@ -286,7 +292,7 @@ class Breakers:
         if record.must_probe:
             return self._open(leave, f"it failed again when tried out: {last}", now=now)
         slow = isinstance(error, ProviderTimeoutError)
-        self._counts(record).add(now, fault=weight, slow=slow)
+        record.counts_over(self._settings.window).add(now, fault=weight, slow=slow)
         return self._open_where_due(leave, last, now=now)
 
     def _open_where_due(
@@ -367,11 +373,6 @@ class Breakers:
         )
         shelf.note(record)
         return change
-
-    def _counts(self, record: Record) -> Counts:
-        if record.counts.window != self._settings.window:
-            record.counts = Counts(self._settings.window)
-        return record.counts
 
     def _tell(self, changes: list[BreakerChanged | None]) -> None:
         for change in changes:

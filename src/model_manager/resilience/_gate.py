@@ -225,6 +225,14 @@ class Gate:
                 del self._told[model]
             self._pump(now)
 
+    def after_fork(self) -> None:
+        """Forget the parent's calls and locks; what was begun and told stays."""
+        self._lock = RLock()
+        self._holders = set()
+        self._queue = Queue()
+        self._pumping = False
+        self._left = []
+
     def _strike(self, place: Place) -> None:
         if place.state == "waiting":
             self._queue.remove(place)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections import deque
 from collections.abc import Collection
+from threading import Lock
 
 from model_manager.types import Candidate
 
@@ -17,9 +17,10 @@ _Key = tuple[str, str, bool]
 
 
 class _Times:
-    __slots__ = ("known", "p95")
+    __slots__ = ("known", "lock", "p95")
 
     def __init__(self, keep: int) -> None:
+        self.lock = Lock()
         self.known: deque[float] = deque(maxlen=keep)
         self.p95: float | None = None
         """Of what is known; `None` when it must be computed again."""
@@ -37,18 +38,13 @@ class FirstPieces:
         """
         self._keep = keep
         self._least = least
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._times: dict[_Key, _Times] = {}
 
     def record(self, candidate: Candidate, *, streaming: bool, seconds: float) -> None:
         """Remember that an answer began after so many seconds."""
-        key = (candidate.endpoint, candidate.model, streaming)
-        with self._lock:
-            times = self._times.get(key)
-            if times is None:
-                if len(self._times) >= _MOST_MODELS:
-                    del self._times[next(iter(self._times))]
-                times = self._times[key] = _Times(self._keep)
+        times = self._times_of((candidate.endpoint, candidate.model, streaming))
+        with times.lock:
             times.known.append(seconds)
             times.p95 = None
 
@@ -60,7 +56,7 @@ class FirstPieces:
         times = self._times.get((candidate.endpoint, candidate.model, streaming))
         if times is None:
             return None
-        with self._lock:
+        with times.lock:
             count = len(times.known)
             if count < self._least:
                 return None
@@ -72,10 +68,24 @@ class FirstPieces:
     def carry_over(self, old: FirstPieces, endpoints: Collection[str]) -> None:
         """Take what is known of unchanged endpoints from another instance.
 
-        The two share it from then on. Call it before this instance is in use.
+        The two share what is known by then. Call it before this instance is in use.
         """
-        self._lock = old._lock
+        with old._lock:
+            known = [i for i in old._times.items() if i[0][0] in endpoints]
         with self._lock:
-            self._times.update(
-                (key, times) for key, times in old._times.items() if key[0] in endpoints
-            )
+            self._times.update(known)
+
+    def after_fork(self) -> None:
+        """Take new locks: another thread of the parent may have held the old ones."""
+        self._lock = Lock()
+        for times in self._times.values():
+            times.lock = Lock()
+
+    def _times_of(self, key: _Key) -> _Times:
+        times = self._times.get(key)
+        if times is None:
+            with self._lock:
+                if len(self._times) >= _MOST_MODELS:
+                    del self._times[next(iter(self._times))]
+                times = self._times.setdefault(key, _Times(self._keep))
+        return times

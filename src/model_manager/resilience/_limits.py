@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import math
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -148,11 +151,19 @@ class _Turn(AbstractAsyncContextManager[Slot]):
         turn = place.turn
         if turn is None:
             return
+        if math.isinf(place.look_at):
+            with contextlib.suppress(TimeoutError):
+                async with self._clock.timeout(seconds):
+                    await turn
+            return
+        # What is awaited is time itself, so it is slept: a clock whose time passes only
+        # while somebody sleeps would wait for ever otherwise.
+        sleeper = asyncio.ensure_future(self._clock.sleep(seconds))
         try:
-            async with self._clock.timeout(seconds):
-                await turn
-        except TimeoutError:
-            pass
+            await asyncio.wait([turn, sleeper], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeper.cancel()
+            await asyncio.wait([sleeper])
 
 
 class Limits:
@@ -252,6 +263,11 @@ class Limits:
         self._gates.update(
             (name, old._gates[name]) for name in endpoints if name in old._gates
         )
+
+    def after_fork(self) -> None:
+        """Forget the parent's calls and locks; what was begun and told stays."""
+        for gate in self._gates.values():
+            gate.after_fork()
 
 
 def _estimate(request: Request) -> int:

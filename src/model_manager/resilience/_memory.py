@@ -52,3 +52,14 @@ class Memory:
         self.quotas.carry_over(old.quotas, unchanged)
         self.limits.carry_over(old.limits, unchanged)
         self.latency.carry_over(old.latency, unchanged)
+
+    def after_fork(self) -> None:
+        """Make it fit for a forked child, first thing there.
+
+        A thread of the parent may have held a lock at that moment, and calls of the
+        parent hold slots and leases that nobody gives back here.
+        """
+        self.breakers.after_fork()
+        self.quotas.after_fork()
+        self.limits.after_fork()
+        self.latency.after_fork()

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection
+from threading import Lock
 
 _ROUNDING = 1e-9
 """Ten tenths are one token, though their sum as floats is a little less."""
 
 
 class _Bucket:
-    __slots__ = ("level",)
+    __slots__ = ("level", "lock")
 
     def __init__(self, level: float) -> None:
         self.level = level
+        self.lock = Lock()
 
 
 class RetryQuotas:
@@ -33,15 +34,12 @@ class RetryQuotas:
         """
         self._most = most
         self._gain = gain
-        self._lock = threading.Lock()
-        self._spent: dict[str, _Bucket] = {}
+        self._buckets: dict[str, _Bucket] = {}
 
     def take(self, endpoint: str) -> bool:
         """Spend one retry; `False` where there is none to spend."""
-        with self._lock:
-            bucket = self._spent.get(endpoint)
-            if bucket is None:
-                bucket = self._spent[endpoint] = _Bucket(self._most)
+        bucket = self._bucket(endpoint)
+        with bucket.lock:
             if bucket.level < 1.0 - _ROUNDING:
                 return False
             bucket.level = max(0.0, bucket.level - 1.0)
@@ -49,16 +47,16 @@ class RetryQuotas:
 
     def give(self, endpoint: str) -> None:
         """Earn a share of a retry by a success."""
-        bucket = self._spent.get(endpoint)
+        bucket = self._buckets.get(endpoint)
         # A full bucket stays full: the healthy call takes no lock.
         if bucket is None or bucket.level >= self._most:
             return
-        with self._lock:
+        with bucket.lock:
             bucket.level = min(self._most, bucket.level + self._gain)
 
     def left(self, endpoint: str) -> float:
         """Return how many tokens are in an endpoint's bucket."""
-        bucket = self._spent.get(endpoint)
+        bucket = self._buckets.get(endpoint)
         return self._most if bucket is None else bucket.level
 
     def carry_over(self, old: RetryQuotas, endpoints: Collection[str]) -> None:
@@ -67,8 +65,15 @@ class RetryQuotas:
         The two share them from then on, so calls that end on the old one count too.
         Call it before this instance is in use.
         """
-        self._lock = old._lock
-        with self._lock:
-            for endpoint in endpoints:
-                bucket = old._spent.setdefault(endpoint, _Bucket(old._most))
-                self._spent[endpoint] = bucket
+        for endpoint in endpoints:
+            self._buckets[endpoint] = old._bucket(endpoint)
+
+    def after_fork(self) -> None:
+        """Take new locks: another thread of the parent may have held the old ones."""
+        for bucket in self._buckets.values():
+            bucket.lock = Lock()
+
+    def _bucket(self, endpoint: str) -> _Bucket:
+        found = self._buckets.get(endpoint)
+        # `setdefault` is one step: two threads get the same bucket.
+        return found or self._buckets.setdefault(endpoint, _Bucket(self._most))

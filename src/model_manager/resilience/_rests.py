@@ -100,7 +100,7 @@ class Record:
         self.kind: RestKind = "breaker"
         self.reason = ""
         self.until = 0.0
-        """When the rest ends; it never moves back."""
+        """When the rest ends; while it rests, it never moves back."""
         self.must_probe = False
         """Whether one call must succeed after the rest before all may be sent."""
         self.lease: object | None = None
@@ -117,6 +117,17 @@ class Record:
         """Results of calls that were let through before this tick are late."""
         self.cooled_tick = 0
         self.counts = Counts(window)
+
+    @property
+    def is_only_cooling(self) -> bool:
+        """Whether a limit was reached, and nothing else is the matter."""
+        return self.state == "cooldown" and not self.must_probe
+
+    def counts_over(self, window: float) -> Counts:
+        """Return its counts; begun anew where the window is another than before."""
+        if self.counts.window != window:
+            self.counts = Counts(window)
+        return self.counts
 
     def leave_alone(
         self, kind: RestKind, *, until: float, reason: str, now: float
@@ -142,6 +153,7 @@ class Record:
 
     def close(self, reason: str) -> BreakerChanged | None:
         """Regard it as healthy."""
+        self.until = 0.0
         self.must_probe = False
         self.lease = None
         self.failures = 0.0
@@ -217,7 +229,7 @@ class Shelf:
         """
         longest: Rest | None = None
         for record in (self.resting.get(""), self.resting.get(model)):
-            if record is None or (again and record.state == "cooldown"):
+            if record is None or (again and record.is_only_cooling):
                 continue
             rest = record.rest_at(now)
             if rest is not None and (longest is None or rest.seconds > longest.seconds):
@@ -228,6 +240,12 @@ class Shelf:
         """Return the tick of a rest that begins now."""
         self.tick += 1
         return self.tick
+
+    def after_fork(self) -> None:
+        """Forget the parent's calls, and the lock that one of them may have held."""
+        self.lock = RLock()
+        for record in self.resting.values():
+            record.lease = None
 
     def note(self, record: Record) -> None:
         """Keep `resting` right after a change."""
