@@ -176,7 +176,8 @@ async def test_a_rate_limit_does_not_open_the_breaker() -> None:
 
 async def test_a_caller_who_leaves_or_errs_never_opens_the_breaker() -> None:
     bad = errors.BadRequestError("malformed.", status=400)
-    bench = Bench(by_model={"first": [bad] * 5 + [Pause()] * 5})
+    script: list[ScriptedOutcome] = [bad] * 5
+    bench = Bench(by_model={"first": [*script, *[Pause()] * 5]})
     for _ in range(5):
         with pytest.raises(errors.BadRequestError):
             await bench.manager.generate("a", "hi")

@@ -199,7 +199,9 @@ def health_text(health: Health) -> str:
 
 def health_html(health: Health) -> str:
     """Return a health report as an HTML table for notebooks."""
-    rows = [(e.endpoint, e.kind, e.status, _health_words(e)) for e in health.endpoints]
+    rows: list[tuple[str, ...]] = [
+        (e.endpoint, e.kind, e.status, _health_words(e)) for e in health.endpoints
+    ]
     rows += [(label, "", "resting", words) for label, words in _rests(health)]
     if health.config_problem:
         rows.append(("configuration", "", "not in force", health.config_problem))
