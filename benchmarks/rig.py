@@ -25,6 +25,14 @@ KEYS = {"OPENAI_API_KEY": "bench", "ANTHROPIC_API_KEY": "bench"}
 MICROSECONDS = 1e6
 _HERE = Path(__file__).parent
 
+AGENTS = ("by_openai", "by_anthropic", "by_ollama")
+LIMITS = {
+    "concurrency": 1_000,
+    "requests_per_minute": 1_000_000_000,
+    "tokens_per_minute": 1_000_000_000,
+}
+"""Never reached by these scripts, always counted."""
+
 Measured = Callable[[], Awaitable[object]]
 """One unit of work; its CPU is what is measured."""
 
@@ -69,14 +77,19 @@ def ask_server(address: str, path: str) -> bytes:
 
 
 def config_of(
-    address: str, *, shape: str, fallback: str | None = None
-) -> Mapping[str, Any]:
+    address: str,
+    *,
+    shape: str,
+    fallback: str | None = None,
+    limits: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
     """Return a configuration whose endpoints all lie at the canned server.
 
     Args:
         address: The server's.
         shape: How it shall answer, see `server`.
         fallback: A shape for a second endpoint that stands behind the first.
+        limits: Those of every endpoint.
     """
     root = f"{address}/{shape}"
     spare = {"fallback": "spare/spare-model"} if fallback else {}
@@ -107,6 +120,9 @@ def config_of(
             "base_url": f"{address}/{fallback}/v1",
             "models": {"spare-model": {}},
         }
+    if limits is not None:
+        for provider in providers.values():
+            provider["limits"] = dict(limits)
     return {"version": "1.1.0", "agent_models": agents, "model_providers": providers}
 
 

@@ -234,6 +234,7 @@ static void choose(struct link *one, const char *body, size_t size)
         size_t length = end - last;
         if (!stop) stop = end;
         struct shape how = shape_of(shape, stop - shape);
+        if (one->in[0] != 'P') how.errors = how.resets = how.cuts = how.latency = 0;
         int chat = length == 4 && !memcmp(last, "chat", 4);
         int streaming = chat ? !has(body, size, "\"stream\"", "false")
                              : has(body, size, "\"stream\"", "true");
@@ -243,7 +244,7 @@ static void choose(struct link *one, const char *body, size_t size)
         else if (!memcmp(shape, "switch", 6)) { switched = last[1] == 'n'; one->out = plain; }
         else if (how.fails || chance(how.errors)) one->out = failure;
         else if (found) one->out = found;
-        if (one->in[0] == 'P' && how.latency) one->due = now_ms() + how.latency;
+        if (how.latency) one->due = now_ms() + how.latency;
         one->limit = one->out->all.size;
         if (one->out == found && chance(how.resets)) { one->limit = 0; one->close_after = 1; }
         else if (one->out == found && chance(how.cuts)) {

@@ -12,7 +12,7 @@ import random
 import re
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import cast
 
@@ -66,9 +66,11 @@ class CannedServer(asyncio.Protocol):
         body, self._buffer = rest[:length], rest[length:]
         method, path, _ = head.decode().split(" ", 2)
         self._state.requests += method == "POST"
-        shape = shape_of(path)
+        shape = (
+            shape_of(path) if method == "POST" else replace(shape_of(path), numbers={})
+        )
         answer = self._choose(path, shape, streaming=_wants_stream(path, body))
-        latency = shape.numbers.get("l", 0) if method == "POST" else 0
+        latency = shape.numbers.get("l", 0)
         if latency:
             loop = asyncio.get_running_loop()
             loop.call_later(latency / 1e3, self._write, answer)
