@@ -34,7 +34,8 @@ class Watch:
         self._stopped = threading.Event()
         self._thread = threading.Thread(
             target=_run,
-            args=(path, self._on_change, self._stopped, seconds),
+            args=(path, self._on_change),
+            kwargs={"stopped": self._stopped, "seconds": seconds},
             name="model_manager-watch",
             daemon=True,
         )
@@ -58,6 +59,7 @@ class Watch:
 def _run(
     path: Path,
     on_change: weakref.WeakMethod[Callable[[], object]],
+    *,
     stopped: threading.Event,
     seconds: float,
 ) -> None:
