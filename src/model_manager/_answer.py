@@ -95,21 +95,29 @@ class Answer:
             chunk = await self._next()
 
     async def _next(self) -> Chunk:
+        if self.whole:
+            # All of it is here already: there is nothing to time.
+            chunk = await anext(self._chunks, None)
+        else:
+            chunk = await self._awaited()
+        if chunk is None:
+            raise self._cut()
+        self._remember(chunk)
+        return chunk
+
+    async def _awaited(self) -> Chunk | None:
+        """Wait for the next piece, and no longer than a pause may last."""
         stall = self.attempt.timeouts.stall
         limit = self._left() if stall is None else min(stall, self._left())
         try:
             async with self._clock.timeout(limit):
-                chunk = await anext(self._chunks, None)
+                return await anext(self._chunks, None)
         except TimeoutError:
             raise self._error(
                 StreamInterruptedError,
                 f"sent nothing for {limit:.1f} s in the middle of its answer.",
                 "Raise 'timeouts' in the configuration if the model is known to pause.",
             ) from None
-        if chunk is None:
-            raise self._cut()
-        self._remember(chunk)
-        return chunk
 
     def _left(self) -> float:
         """Seconds until the whole call must be over."""

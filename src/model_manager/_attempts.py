@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import (
-    AbstractAsyncContextManager,
-    AsyncExitStack,
-    asynccontextmanager,
-)
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 from model_manager._answer import Answer
 from model_manager._outcome import timed_out
@@ -42,6 +39,7 @@ from model_manager.types import (
 
 Open = Callable[[Attempt], AbstractAsyncContextManager[Reply]]
 Emit = Callable[[Event], None]
+SettleTurn = Callable[["Turn"], None]
 
 
 class Settle(Protocol):
@@ -71,19 +69,57 @@ class Line:
     """A random number in [0, 1) for jitter."""
 
 
-@dataclass(slots=True, kw_only=True)
 class Turn:
-    """One send before, while and after it happens."""
+    """One send: the context that settles it when it ends, however it ends."""
 
-    attempt: Attempt
-    ticket: Pass
-    slot: Slot
-    began: float
-    waited: float
-    hedged: bool
-    answer: Answer | None = None
-    failure: ProviderError | None = None
-    outcome: Outcome = "failed"
+    __slots__ = (
+        "_settle",
+        "answer",
+        "attempt",
+        "began",
+        "failure",
+        "hedged",
+        "outcome",
+        "slot",
+        "ticket",
+        "waited",
+    )
+
+    def __init__(
+        self, attempt: Attempt, ticket: Pass, *, slot: Slot, settle: SettleTurn
+    ) -> None:
+        """Begin it; `settle` is called with it once, at its end."""
+        self.attempt = attempt
+        self.ticket = ticket
+        self.slot = slot
+        self.began = 0.0
+        self.waited = 0.0
+        self.hedged = False
+        self.answer: Answer | None = None
+        self.failure: ProviderError | None = None
+        self.outcome: Outcome = "answered"
+        self._settle = settle
+
+    async def __aenter__(self) -> Self:
+        """Enter; the send follows."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Settle it, with what it ended in."""
+        if isinstance(error, ProviderError):
+            broken = self.answer is not None and self.answer.handed_out
+            self.outcome = "broken" if broken else "failed"
+            self.failure = error
+        elif isinstance(error, asyncio.CancelledError | GeneratorExit):
+            self.outcome = "cancelled"
+        elif error is not None:
+            self.outcome = "failed"
+        self._settle(self)
 
 
 class Attempts:
@@ -101,19 +137,21 @@ class Attempts:
         self._line = line
         self._deadline = deadline
 
-    @asynccontextmanager
     async def make(
         self,
         candidate: Candidate,
+        stack: AsyncExitStack,
         *,
         others_left: bool,
         waited: float = 0.0,
         hedged: bool = False,
-    ) -> AsyncIterator[Answer]:
-        """Make one send; its answer is open, its first piece there.
+    ) -> Answer:
+        """Make one send, and return its answer once its first piece is there.
 
         Args:
             candidate: Who is asked.
+            stack: Holds the slot, the record and the connection; leaving it closes
+                the connection, then settles, then gives the slot back.
             others_left: Whether somebody else may be asked after it.
             waited: Seconds slept before it, for the record.
             hedged: Whether another attempt of the call is still silent.
@@ -121,27 +159,21 @@ class Attempts:
         Raises:
             UnavailableError: Nothing was sent: it rests, or is at its limit.
             CallTimeoutError: The deadline of the whole call has passed.
-            ProviderError: The send failed, here or while the answer is read.
+            ProviderError: The send failed.
         """
-        async with AsyncExitStack() as stack:
-            try:
-                slot = await self._slot(candidate, stack, others_left=others_left)
-                attempt = self._attempt(candidate, others_left=others_left)
-                ticket = self._ticket(attempt)
-            except UnavailableError as error:
-                self._skip(candidate, error)
-                raise
-            turn = Turn(
-                attempt=attempt,
-                ticket=ticket,
-                slot=slot,
-                began=self._line.clock.monotonic(),
-                waited=waited,
-                hedged=hedged,
-            )
-            async with self._settled(turn), AsyncExitStack() as connection:
-                turn.answer = await self._opened(attempt, connection)
-                yield turn.answer
+        try:
+            slot = await self._slot(candidate, stack, others_left=others_left)
+            attempt = self._attempt(candidate, others_left=others_left)
+            ticket = self._ticket(attempt)
+        except UnavailableError as error:
+            self._skip(candidate, error)
+            raise
+        turn = Turn(attempt, ticket, slot=slot, settle=self._settle)
+        turn.waited, turn.hedged = waited, hedged
+        turn.began = self._line.clock.monotonic()
+        await stack.enter_async_context(turn)
+        turn.answer = await self._opened(attempt, stack)
+        return turn.answer
 
     def tries_of(self, candidate: Candidate) -> int:
         """Return how often something was sent to a candidate."""
@@ -223,23 +255,6 @@ class Attempts:
             )
         )
 
-    @asynccontextmanager
-    async def _settled(self, turn: Turn) -> AsyncIterator[None]:
-        """Whatever becomes of a send, keep its record and tell everybody, once."""
-        try:
-            yield
-            turn.outcome = "answered"
-        except ProviderError as error:
-            broken = turn.answer is not None and turn.answer.handed_out
-            turn.outcome = "broken" if broken else "failed"
-            turn.failure = error
-            raise
-        except (asyncio.CancelledError, GeneratorExit):
-            turn.outcome = "cancelled"
-            raise
-        finally:
-            self._settle(turn)
-
     def _settle(self, turn: Turn) -> None:
         line, answer, candidate = self._line, turn.answer, turn.attempt.candidate
         finish = answer.finish if answer is not None else None
@@ -314,12 +329,12 @@ class Attempts:
                     seconds=first_after,
                 )
 
-    async def _opened(self, attempt: Attempt, connection: AsyncExitStack) -> Answer:
+    async def _opened(self, attempt: Attempt, stack: AsyncExitStack) -> Answer:
         """Send, and wait for the first piece: all of it within one limit."""
         line = self._line
         try:
             async with line.clock.timeout(attempt.timeouts.first_token):
-                reply = await connection.enter_async_context(line.open(attempt))
+                reply = await stack.enter_async_context(line.open(attempt))
                 answer = Answer(attempt, reply, line.clock, ends_at=self._deadline.at)
                 await answer.peek()
                 return answer

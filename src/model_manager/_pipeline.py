@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -112,7 +112,8 @@ class Walk:
             while self.answer is None:
                 answer: Answer | None = None
                 try:
-                    async with self._answered() as answer:
+                    stack, self._turn, answer = await self._next_answer()
+                    async with stack:
                         if lost is not None:
                             yield self._reset(lost, answer)
                             lost = None
@@ -137,18 +138,14 @@ class Walk:
         finally:
             self._tell_end(error_name)
 
-    @asynccontextmanager
-    async def _answered(self) -> AsyncIterator[Answer]:
+    async def _next_answer(self) -> _Opened:
         """Open the answer of the next candidate, or of the one that outruns it."""
         turn = _Turn(self._pending.pop(0), waited=self._waited)
         self._waited = 0.0
         after = self._hedge_after(turn.candidate)
         if after is None:
-            stack, self._turn, answer = await self._begin(turn)
-        else:
-            stack, self._turn, answer = await self._raced(turn, after)
-        async with stack:
-            yield answer
+            return await self._begin(turn)
+        return await self._raced(turn, after)
 
     async def _begin(self, turn: _Turn) -> _Opened:
         """Open an answer, trying this candidate again where that may help."""
@@ -157,13 +154,12 @@ class Walk:
             turn.decision = None
             waited, turn.waited = turn.waited, 0.0
             async with AsyncExitStack() as stack:
-                answer = await stack.enter_async_context(
-                    self._attempts.make(
-                        turn.candidate,
-                        others_left=bool(self._pending),
-                        waited=waited,
-                        hedged=turn.hedged,
-                    )
+                answer = await self._attempts.make(
+                    turn.candidate,
+                    stack,
+                    others_left=bool(self._pending),
+                    waited=waited,
+                    hedged=turn.hedged,
                 )
                 if not self.request.streaming:
                     await answer.read()

@@ -24,6 +24,10 @@ class Headers(dict[str, str]):
     def __repr__(self) -> str:
         return f"<{len(self)} headers>"
 
+    def without_body(self) -> Headers:
+        """Return them for a request that only asks."""
+        return Headers({k: v for k, v in self.items() if k != "content-type"})
+
 
 def headers_of(
     endpoint: Endpoint, key: SecretStr | None, extra: Mapping[str, str]

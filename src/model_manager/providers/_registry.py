@@ -48,7 +48,7 @@ def build_provider(
 ) -> Provider:
     """Build the provider of an endpoint with the adapter that serves its kind.
 
-    The adapter's module, and with it a vendor SDK, is imported here and not earlier.
+    The adapter's module is imported here and not earlier.
 
     Raises:
         ConfigError: No adapter serves the kind, two do, or its package is missing.

@@ -91,7 +91,8 @@ class Line:
             ProviderError: No answer, or one that is an error.
         """
         if attempt.request.streaming:
-            return _Exchange(self, attempt, url, content, partial(self._read, decoder))
+            begin = partial(self._read, decoder)
+            return _Exchange(self, attempt, url, content=content, begin=begin)
 
         def read(body: bytes, source: Source) -> Sequence[Chunk]:
             return decoder(source, self.fault_in(source)).take_answer(body)
@@ -102,12 +103,17 @@ class Line:
         self, attempt: Attempt, url: str, content: bytes, *, read: ReadWhole
     ) -> AbstractAsyncContextManager[Reply]:
         """Post a request whose answer comes in one piece; yield the reply."""
-        return _Exchange(self, attempt, url, content, partial(_read_whole, read))
+        begin = partial(_read_whole, read)
+        return _Exchange(self, attempt, url, content=content, begin=begin)
 
     async def send(
-        self, method: str, url: str, content: bytes | None, attempt: Attempt | None
+        self,
+        url: str,
+        content: bytes | None = None,
+        *,
+        attempt: Attempt | None = None,
     ) -> HttpAnswer:
-        """Send a request and return its answer, which is none of the errors.
+        """Post the content, or get the address; return an answer that is no error.
 
         Raises:
             ProviderError: No answer, or one that is an error.
@@ -119,10 +125,13 @@ class Line:
         if attempt is not None:
             local = local or attempt.local_only
             connect = attempt.timeouts.connect
+        method, headers = "POST", self._headers
+        if content is None:
+            method, headers = "GET", headers.without_body()
         client = self._http.client(local=local, networks=endpoint.local_networks)
         try:
             answer = await client.send(
-                method, url, headers=self._headers, body=content, connect=connect
+                method, url, headers=headers, body=content, connect=connect
             )
         except WireError as error:
             fault = wire_failure(self.source(_model_of(attempt)), error)
@@ -164,7 +173,7 @@ class Line:
         try:
             async with self.clock.timeout(_CHECK_SECONDS):
                 url = self.url(self._dialect.models_path)
-                answer = await self.send("GET", url, None, None)
+                answer = await self.send(url)
                 try:
                     # Read, so that the connection can be used again.
                     await answer.beginning()
@@ -211,8 +220,8 @@ class _Exchange:
         "_url",
     )
 
-    def __init__(  # noqa: PLR0917 - built in two places of this file, once a call
-        self, line: Line, attempt: Attempt, url: str, content: bytes, begin: _Begin
+    def __init__(
+        self, line: Line, attempt: Attempt, url: str, *, content: bytes, begin: _Begin
     ) -> None:
         self._line = line
         self._attempt = attempt
@@ -222,7 +231,7 @@ class _Exchange:
 
     async def __aenter__(self) -> Reply:
         line, attempt = self._line, self._attempt
-        answer = await line.send("POST", self._url, self._content, attempt)
+        answer = await line.send(self._url, self._content, attempt=attempt)
         try:
             told = _headers.pick(answer.raw_headers)
             source = line.source(attempt.candidate.model, told)

@@ -196,6 +196,9 @@ class OllamaProvider:
                 what="has a key that cannot be sent in a header",
                 remedy=f"Set {endpoint.api_key_env} to the endpoint's key.",
             )
+        headers = self._headers
+        if content is None:
+            headers = headers.without_body()
         client = self._http.client(
             local=endpoint.is_local or stays, networks=endpoint.local_networks
         )
@@ -203,7 +206,7 @@ class OllamaProvider:
             return await client.send(
                 "GET" if content is None else "POST",
                 self._url + path,
-                headers=self._headers,
+                headers=headers,
                 body=content,
                 connect=connect,
             )
