@@ -146,6 +146,8 @@ class Server:
         self.port = 0
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
+        self._writers: list[asyncio.StreamWriter] = []
+        self._handlers: list[asyncio.Task[None]] = []
         started = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(started,))
         self._thread.start()
@@ -166,10 +168,18 @@ class Server:
         started.set()
         await self._stop.wait()
         server.close()
+        await asyncio.sleep(0.001)  # what was accepted gets its handler
+        for writer in self._writers:
+            writer.close()
+        await asyncio.gather(*self._handlers, return_exceptions=True)
 
     async def _handle(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        self._writers.append(writer)
+        handler = asyncio.current_task()
+        if handler is not None:
+            self._handlers.append(handler)
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 sent = await _read_request(reader)
@@ -226,6 +236,11 @@ class Wire:
     def _lead_to(self, port: int) -> None:
         detour = type("_Detour", (Detour,), {"port": port})
         self._monkeypatch.setattr(_http, "_Connector", detour)
+
+    @property
+    def port(self) -> int:
+        """Where the server listens, for clients that are not ours."""
+        return self._server.port
 
     @property
     def requests(self) -> list[Sent]:
