@@ -319,6 +319,39 @@ def test_a_shorter_wait_never_shortens_a_longer_one() -> None:
     assert scene.breakers.resting()["e", "m"].seconds == 60.0
 
 
+def test_a_late_429_neither_shortens_a_rest_nor_makes_less_of_it() -> None:
+    scene = Scene()
+    late = scene.admit()
+    scene.fail(DOWN, DOWN, DOWN)
+    late.settle("failed", error=errors.RateLimitError("x", status=429, retry_after=1.0))
+    error = scene.refusal()
+    assert error is not None
+    assert (error.code, error.retry_after) == ("breaker", 10.0)
+    assert scene.states == ["closed", "open"]
+
+
+def test_a_late_429_makes_a_rest_longer_and_a_probe_still_follows() -> None:
+    scene = Scene()
+    late = scene.admit()
+    scene.fail(DOWN, DOWN, DOWN)
+    late.settle(
+        "failed", error=errors.RateLimitError("x", status=429, retry_after=15.0)
+    )
+    scene.clock.advance(10.0)
+    with pytest.raises(errors.UnavailableError):
+        scene.admit(again=True)
+    scene.clock.advance(5.0)
+    assert scene.admit().is_probe
+
+
+def test_a_rest_that_a_success_ended_early_does_not_lengthen_the_next() -> None:
+    scene = Scene()
+    scene.fail(errors.RateLimitError("x", status=429, retry_after=100.0))
+    scene.admit(again=True).settle("answered")
+    scene.fail(DOWN, DOWN, DOWN)
+    assert scene.breakers.resting()["e", "m"].seconds == 10.0
+
+
 def test_an_absurd_wait_is_capped_at_an_hour() -> None:
     scene = Scene()
     scene.fail(errors.RateLimitError("x", status=429, retry_after=1e9))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,6 +15,7 @@ from model_manager.config import Endpoint
 from model_manager.config import Limits as LimitSettings
 from model_manager.events import Event, QueueWaited
 from model_manager.resilience import Limits, Slot
+from model_manager.resilience._gate import Place
 from model_manager.testing import FakeClock
 from model_manager.types import Candidate, Priority, RateLimit, Request
 
@@ -383,38 +383,92 @@ async def test_a_held_model_does_not_hold_up_the_others_in_the_queue() -> None:
     await held
 
 
+def wait_on_a_loop_that_closes(scene: Scene, **how: object) -> asyncio.Task[None]:
+    """Leave a call in the queue whose loop was closed under it."""
+    gone = asyncio.new_event_loop()
+    task = gone.create_task(scene.call("gone", **how))
+    gone.run_until_complete(settle())
+    for one in asyncio.all_tasks(gone):
+        one._log_destroy_pending = False  # type: ignore[attr-defined]  # no noise
+    gone.close()
+    return task
+
+
 def test_a_waiter_of_a_closed_loop_is_passed_over() -> None:
     scene = Scene(concurrency=1)
-    gone = asyncio.new_event_loop()
-
-    async def take() -> None:
-        async with scene.slot("holder"):
-            gone.call_soon(start_there)
-            # A loop cannot run inside another one: it runs in a thread of its own.
-            await asyncio.to_thread(turn_once)
-            assert scene.limits.queued("e") == 1
-            next_one = start(scene, "next")
-            await settle()
-        await next_one
-
-    left: list[asyncio.Task[None]] = []
-
-    def start_there() -> None:
-        task = gone.create_task(scene.call("gone"))
-        task._log_destroy_pending = False  # type: ignore[attr-defined]  # no noise
-        left.append(task)
-
-    def turn_once() -> None:
-        for _ in range(3):
-            gone.call_soon(gone.stop)
-            gone.run_forever()
-        gone.close()
-
-    asyncio.run(take())
+    here = asyncio.new_event_loop()
+    holder = scene.slot("holder")
+    here.run_until_complete(holder.__aenter__())
+    left = wait_on_a_loop_that_closes(scene)
+    assert scene.limits.queued("e") == 1
+    next_one = here.create_task(scene.call("next"))
+    here.run_until_complete(settle())
+    here.run_until_complete(holder.__aexit__(None, None, None))
+    here.run_until_complete(next_one)
+    here.close()
     assert scene.turns == ["holder", "next"]
-    assert scene.limits.running("e") == 0
-    left.clear()
-    gc.collect()
+    assert (scene.limits.running("e"), scene.limits.queued("e")) == (0, 0)
+    assert not left.done()
+
+
+def test_a_waiter_of_a_closed_loop_does_not_hold_up_those_that_fit() -> None:
+    scene = Scene(tokens_per_minute=100)
+    asyncio.run(scene.call(tokens=90))
+    left = wait_on_a_loop_that_closes(scene, tokens=50)
+    assert scene.limits.queued("e") == 1
+    asyncio.run(scene.call("next", tokens=10, max_wait=0.0))
+    assert scene.limits.queued("e") == 0
+    assert not left.done()
+
+
+async def test_a_small_call_does_not_overtake_a_large_one_that_waits() -> None:
+    scene = Scene(tokens_per_minute=100)
+    await scene.call(tokens=90)
+    large = start(scene, "large", tokens=50)
+    await settle()
+    small = start(scene, "small", tokens=5)
+    await settle()
+    assert not small.done()
+    scene.clock.advance(60.1)
+    await asyncio.gather(large, small)
+    assert scene.turns == ["a", "large", "small"]
+
+
+async def test_when_the_one_in_front_gives_up_the_next_that_fits_goes() -> None:
+    scene = Scene(tokens_per_minute=100)
+    await scene.call(tokens=90)
+    large = start(scene, "large", tokens=50)
+    await settle()
+    small = start(scene, "small", tokens=5)
+    await settle()
+    large.cancel()
+    await small
+    assert scene.turns == ["a", "small"]
+
+
+async def test_a_call_collected_while_slots_are_handed_over_is_struck_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The collector may close a waiting call at any allocation, also in our lock."""
+    scene = Scene(concurrency=2)
+    async with scene.slot(), scene.slot():
+        tasks = [start(scene, agent) for agent in "xyz"]
+        await settle()
+        gate = scene.limits._gates["e"]
+        collected = list(gate._queue.in_order())[1]
+        wake = Place.wake
+
+        def wake_and_collect(place: Place) -> bool:
+            gate.leave(collected)
+            return wake(place)
+
+        monkeypatch.setattr(Place, "wake", wake_and_collect)
+    await tasks[0]
+    await tasks[2]
+    assert (scene.limits.running("e"), scene.limits.queued("e")) == (0, 0)
+    tasks[1].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await tasks[1]
 
 
 def test_slots_of_a_closed_loop_come_back() -> None:

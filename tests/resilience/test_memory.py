@@ -66,7 +66,7 @@ def test_one_endpoint_does_not_spend_the_retries_of_another() -> None:
     assert quotas.take("f")
 
 
-@given(steps=st.lists(st.booleans(), max_size=300))
+@given(steps=st.lists(st.sampled_from([True] + [False] * 14), max_size=300))
 def test_retries_never_exceed_what_was_there_and_earned(steps: list[bool]) -> None:
     quotas = RetryQuotas(most=5.0, gain=0.1)
     retries = successes = 0

@@ -172,15 +172,11 @@ class Gate:
     def look(self, place: Place) -> float | Refused:
         """Return the seconds until the next look; 0 once the slot is there."""
         with self._lock:
-            if place.state == "held":
-                return 0.0
             now = self._monotonic()
             place.look_at = math.inf
             place.turn = place.loop.create_future()
             self._pump(now, looker=place)
-            # The state changes inside; mypy cannot see that.
-            state: str = place.state
-            if state == "held":
+            if place.state == "held":
                 return 0.0
             refused = self._refusal(place, now)
             if refused is not None:

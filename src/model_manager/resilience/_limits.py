@@ -161,9 +161,10 @@ class _Turn(AbstractAsyncContextManager[Slot]):
         sleeper = asyncio.ensure_future(self._clock.sleep(seconds))
         try:
             await asyncio.wait([turn, sleeper], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeper.cancel()
-            await asyncio.wait([sleeper])
+        except asyncio.CancelledError:
+            await _ended(sleeper)
+            raise
+        await _ended(sleeper)
 
 
 class Limits:
@@ -268,6 +269,11 @@ class Limits:
         """Forget the parent's calls and locks; what was begun and told stays."""
         for gate in self._gates.values():
             gate.after_fork()
+
+
+async def _ended(sleeper: asyncio.Future[None]) -> None:
+    sleeper.cancel()
+    await asyncio.wait([sleeper])
 
 
 def _estimate(request: Request) -> int:

@@ -138,10 +138,10 @@ class Record:
             self.must_probe = True
         if self.state != "closed" and until <= self.until:
             return None
-        self.until = max(until, self.until)
+        self.until = until
         self.kind = kind
         self.reason = reason
-        return self._change(_SHOWN[kind], reason, seconds=self.until - now)
+        return self._change(_SHOWN[kind], reason, seconds=until - now)
 
     def lend_to(
         self, lease: object, *, now: float, seconds: float
