@@ -40,12 +40,13 @@ KEY = "sk-very-secret-key-0123456789"
 ADAPTERS = {
     "openai": ("model_manager.providers.openai", "OpenAIProvider"),
     "anthropic": ("model_manager.providers.anthropic", "AnthropicProvider"),
+    "ollama": ("model_manager.providers.ollama", "OllamaProvider"),
 }
 OWN_URLS = {
     "openai": "https://api.openai.com/v1",
     "anthropic": "https://api.anthropic.com",
 }
-MODELS = {"openai": "gpt-6-luna", "anthropic": "claude-sonnet-5-5"}
+MODELS = {"openai": "gpt-6-luna", "anthropic": "claude-sonnet-5-5", "ollama": "m"}
 
 
 class RealClock:
@@ -377,6 +378,15 @@ async def wire(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Wire]:
     yield faked
     await faked.pool.aclose()
     await asyncio.to_thread(server.close)
+
+
+@pytest.fixture
+async def plain_wire() -> AsyncIterator[Wire]:
+    """Providers and attempts on the net as it is; nothing listens anywhere."""
+    bare = Wire.__new__(Wire)
+    bare.pool = HttpPool()
+    yield bare
+    await bare.pool.aclose()
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ _ANSWER_BYTES: Final = 256 * _MEGABYTE
 _HEAD_BYTES: Final = 64 * 1024
 # Most calls share a handful of connect timeouts; those near a deadline are all new.
 _TIMEOUTS_KEPT: Final = 16
+_NO_ADDRESS: Final = "the name has no address"
 # Unpacking is done in the same breath as reading, so both are one list of failures.
 _BROKEN: Final = (aiohttp.ClientError, OSError)
 # The first class that fits tells; before the answer's head has come, and after.
@@ -58,7 +59,7 @@ class HttpClient:
         self._connector = _Connector(
             limit=0,
             keepalive_timeout=_KEEP_ALIVE_SECONDS,
-            resolver=None if guard is None else _GuardedResolver(guard),
+            resolver=_Resolver(guard),
             socket_factory=_SocketFactory(guard, self._sockets),
         )
         self._session = aiohttp.ClientSession(
@@ -230,10 +231,10 @@ class _SocketFactory:
         return made
 
 
-class _GuardedResolver(AbstractResolver):
+class _Resolver(AbstractResolver):
     """The system's look-up, refused whole where one address of it may not be used."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard | None) -> None:
         self._guard = guard
         self._inner = aiohttp.ThreadedResolver()
 
@@ -245,7 +246,10 @@ class _GuardedResolver(AbstractResolver):
         family: socket.AddressFamily = socket.AF_INET,
     ) -> list[ResolveResult]:
         found = await self._inner.resolve(host, port, family)
-        self._guard.check_all(one["host"] for one in found)
+        if not found:
+            raise OSError(_NO_ADDRESS)
+        if self._guard is not None:
+            self._guard.check_all(one["host"] for one in found)
         return found
 
     @override

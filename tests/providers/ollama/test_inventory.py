@@ -48,15 +48,15 @@ class Shelf:
         self.body = body
         self.reads = 0
         self.clock = SteppedClock()
-        self.inventory = Inventory(self.read, self.clock)
+        self.inventory = Inventory(self.clock)
 
-    async def read(self, _connect: float) -> bytes:
+    async def read(self) -> bytes:
         self.reads += 1
         await asyncio.sleep(0)
         return self.body
 
     async def admit(self, model: str) -> None:
-        await self.inventory.admit(Failures("box", model), connect=1.0)
+        await self.inventory.admit(Failures("box", model), read=self.read)
 
 
 def tags(*rows: dict[str, object]) -> bytes:

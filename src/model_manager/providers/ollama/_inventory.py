@@ -16,6 +16,9 @@ from model_manager.providers._bodies import read_json
 from model_manager.providers.ollama._errors import Failures
 from model_manager.types import Clock, InstalledModel
 
+Read = Callable[[], Awaitable[bytes]]
+"""Fetches the body of `/api/tags`; raises a `ProviderError` where it fails."""
+
 _FRESH_SECONDS: Final = 60.0
 _STAND_INS: Final = 5
 _LATEST: Final = ":latest"
@@ -66,14 +69,11 @@ class Inventory:
     """Remembers for a minute what a server has installed.
 
     Args:
-        read: Fetches the body of `/api/tags`, given the seconds that connecting may
-            take; raises a `ProviderError` where it fails.
         clock: The time to measure by.
     """
 
-    def __init__(self, read: Callable[[float], Awaitable[bytes]], clock: Clock) -> None:
+    def __init__(self, clock: Clock) -> None:
         """Start with nothing known."""
-        self._read = read
         self._clock = clock
         self._known: _Snapshot | None = None
         # One reader a loop at a time, so that a burst of first calls asks once.
@@ -86,8 +86,12 @@ class Inventory:
         known = self._known
         return None if known is None else known.models
 
-    async def admit(self, failures: Failures, *, connect: float) -> None:
+    async def admit(self, failures: Failures, *, read: Read) -> None:
         """Return when the model is installed and runs on the server itself.
+
+        Args:
+            failures: Knows the model, and words what is wrong with it.
+            read: Fetches the body of `/api/tags`; called where it is not known.
 
         Raises:
             RemoteModelError: It would be answered elsewhere.
@@ -100,16 +104,16 @@ class Inventory:
         models = self._fresh()
         if models is None or name not in models:
             # Looked up again before it is refused: it may have been installed just now.
-            models = await self._refresh(failures, connect=connect)
+            models = await self._refresh(failures, read=read)
         found = models.get(name)
         if found is None:
             raise failures.not_installed(_stand_ins(models))
         if found.remote_host is not None:
             raise failures.new(RemoteModelError)
 
-    async def refresh(self, failures: Failures, *, connect: float) -> InstalledModels:
+    async def refresh(self, failures: Failures, *, read: Read) -> InstalledModels:
         """Read the inventory now, whatever is remembered."""
-        body = await self._read(connect)
+        body = await read()
         models = parse_inventory(body)
         if models is None:
             raise failures.new(MalformedResponseError)
@@ -128,14 +132,14 @@ class Inventory:
             return None
         return known.models
 
-    async def _refresh(self, failures: Failures, *, connect: float) -> InstalledModels:
+    async def _refresh(self, failures: Failures, *, read: Read) -> InstalledModels:
         loop = asyncio.get_running_loop()
         async with self._locks.setdefault(loop, asyncio.Lock()):
             # Another task may have read it while this one waited.
             models = self._fresh()
             if models is not None and failures.model in models:
                 return models
-            return await self.refresh(failures, connect=connect)
+            return await self.refresh(failures, read=read)
 
 
 def parse_inventory(body: bytes) -> InstalledModels | None:

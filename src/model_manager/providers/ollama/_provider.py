@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from model_manager.errors import (
@@ -67,7 +68,7 @@ class OllamaProvider:
         self._headers = headers_of(endpoint, usable, {})
         self._http = http
         self._clock = clock
-        self._inventory = Inventory(self._read_tags, clock)
+        self._inventory = Inventory(clock)
 
     @property
     def installed(self) -> Mapping[str, InstalledModel] | None:
@@ -87,9 +88,9 @@ class OllamaProvider:
         version: str | None = None
         try:
             async with self._clock.timeout(_CHECK_SECONDS):
-                version = _version(await self._get("/api/version", _CONNECT_SECONDS))
+                version = _version(await self._get("/api/version"))
                 await self._inventory.refresh(
-                    self._failures(), connect=_CONNECT_SECONDS
+                    self._failures(), read=partial(self._get, "/api/tags")
                 )
         except ProviderError as error:
             failure = error
@@ -149,7 +150,8 @@ class OllamaProvider:
         connect = attempt.timeouts.connect
         stays = self._stays(attempt)
         if stays:
-            await self._inventory.admit(failures, connect=connect)
+            read = partial(self._get, "/api/tags", connect=connect, stays=True)
+            await self._inventory.admit(failures, read=read)
         answer = await self._send(
             path, connect=connect, failures=failures, content=content, stays=stays
         )
@@ -165,12 +167,11 @@ class OllamaProvider:
             self._inventory.forget()
         raise failure
 
-    async def _read_tags(self, connect: float) -> bytes:
-        return await self._get("/api/tags", connect)
-
-    async def _get(self, path: str, connect: float) -> bytes:
+    async def _get(
+        self, path: str, *, connect: float = _CONNECT_SECONDS, stays: bool = False
+    ) -> bytes:
         failures = self._failures()
-        answer = await self._send(path, connect=connect, failures=failures)
+        answer = await self._send(path, connect=connect, failures=failures, stays=stays)
         try:
             body = await _whole(answer, failures)
         finally:
