@@ -451,18 +451,20 @@ async def test_a_call_collected_while_slots_are_handed_over_is_struck_out(
 ) -> None:
     """The collector may close a waiting call at any allocation, also in our lock."""
     scene = Scene(concurrency=2)
-    async with scene.slot(), scene.slot():
-        tasks = [start(scene, agent) for agent in "xyz"]
-        await settle()
-        gate = scene.limits._gates["e"]
-        collected = list(gate._queue.in_order())[1]
-        wake = Place.wake
+    async with scene.slot():
+        async with scene.slot():
+            tasks = [start(scene, agent) for agent in "xyz"]
+            await settle()
+            gate = scene.limits._gates["e"]
+            collected = list(gate._queue.in_order())[1]
+            wake = Place.wake
 
-        def wake_and_collect(place: Place) -> bool:
-            gate.leave(collected)
-            return wake(place)
+            def wake_and_collect(place: Place) -> bool:
+                gate.leave(collected)
+                return wake(place)
 
-        monkeypatch.setattr(Place, "wake", wake_and_collect)
+            monkeypatch.setattr(Place, "wake", wake_and_collect)
+        assert (gate.running, gate.queued) == (2, 1)
     await tasks[0]
     await tasks[2]
     assert (scene.limits.running("e"), scene.limits.queued("e")) == (0, 0)
