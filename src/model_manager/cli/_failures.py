@@ -137,7 +137,8 @@ def story_of(attempts: Iterable[AttemptRecord]) -> Iterator[str]:
     for attempt in attempts:
         reason = attempt.error.what if attempt.error is not None else attempt.outcome
         yield (
-            f"  {attempt.number}. {attempt.candidate.label}, {attempt.seconds:.2f} s:"
+            f"  {attempt.number or '-'}. {attempt.candidate.label},"
+            f" {attempt.seconds:.2f} s:"
             f" {_one_line(str(reason))} ({attempt.decision or 'the last one'})"
         )
 

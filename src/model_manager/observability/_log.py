@@ -15,6 +15,8 @@ from model_manager.types import AttemptRecord
 LOGGER: Final = "model_manager.events"
 
 _log = logging.getLogger(LOGGER)
+# A program that has not set up logging is not told on its standard error.
+_log.addHandler(logging.NullHandler())
 
 # What a person on duty wants to be woken by, to know afterwards, or to dig up.
 _LEVELS: Final[Mapping[type[object], int]] = MappingProxyType(

@@ -101,6 +101,8 @@ def attempt_dict(attempt: AttemptRecord) -> dict[str, object]:
         "outcome": attempt.outcome,
         "seconds": attempt.seconds,
         "waited": attempt.waited,
+        "queued": attempt.queued,
+        "hedged": attempt.hedged,
         "error": type(attempt.error).__name__ if attempt.error else None,
         "error_message": str(attempt.error) if attempt.error else None,
         "decision": attempt.decision or None,
@@ -145,7 +147,7 @@ def response_html(response: Response[Any]) -> str:
     facts = (
         f"{response.provider}/{response.model} ({where}) · {tokens} tokens · "
         f"cost {cost} · {response.timings.total:.2f} s · "
-        f"{len(response.attempts)} attempt(s)"
+        f"{sum(a.number > 0 for a in response.attempts)} attempt(s)"
     )
     return (
         f'<div style="white-space:pre-wrap">{escape(response.text)}</div>'
