@@ -143,6 +143,13 @@ def test_answers_that_begin_late_open_it() -> None:
     assert "5 of 6 calls were slow" in error.what
 
 
+def test_an_answer_is_not_slow_because_its_caller_was_in_a_hurry() -> None:
+    scene = Scene()
+    for _ in range(20):
+        scene.admit().settle("answered", first_after=0.9, limit=1.0, shortened=True)
+    assert scene.refusal() is None
+
+
 def test_half_faults_weigh_half() -> None:
     scene = Scene()
     scene.fail(*[errors.MalformedResponseError("x")] * 5)

@@ -167,7 +167,6 @@ async def test_a_reload_keeps_all_that_is_known_of_what_has_not_changed() -> Non
 
 def _use(known: Memory) -> None:
     """Do one of everything; raises where anything is stuck or lost."""
-    known.after_fork()
     who = candidate()
     known.breakers.admit(who, probe_limit=1.0).settle("failed", error=DOWN)
     known.quotas.take("first")

@@ -69,13 +69,14 @@ class Pass:
             first_after: Seconds to the first piece, where one came.
             limit: Seconds that the first piece was allowed.
             shortened: Whether the caller's own deadline made `limit` shorter than the
-                configuration does; passing it then is nobody's fault.
+                configuration does: coming near it, or passing it, is nobody's fault.
         """
         if self._settled:
             return
         self._settled = True
         if outcome == "answered":
-            self._breakers.succeeded(self, first_after=first_after, limit=limit)
+            usual = None if shortened else limit
+            self._breakers.succeeded(self, first_after=first_after, limit=usual)
         elif error is not None and outcome in {"failed", "broken"}:
             self._breakers.failed(self, error, shortened=shortened)
         elif self.is_probe:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import weakref
 from collections.abc import Callable, Collection
 
 from model_manager.config import Config
@@ -20,7 +22,7 @@ class Memory:
     Shared by all its calls, threads and loops.
     """
 
-    __slots__ = ("breakers", "latency", "limits", "quotas")
+    __slots__ = ("__weakref__", "breakers", "latency", "limits", "quotas")
 
     def __init__(
         self,
@@ -42,6 +44,8 @@ class Memory:
         self.quotas = RetryQuotas()
         self.limits = Limits(config.endpoints, clock=clock, emit=emit)
         self.latency = FirstPieces()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_Heir(weakref.ref(self)))
 
     def carry_over(self, old: Memory, unchanged: Collection[str]) -> None:
         """Share what another memory knows of endpoints that have not changed.
@@ -54,7 +58,7 @@ class Memory:
         self.latency.carry_over(old.latency, unchanged)
 
     def after_fork(self) -> None:
-        """Make it fit for a forked child, first thing there.
+        """Make it fit for a forked child, where this is called first of all.
 
         A thread of the parent may have held a lock at that moment, and calls of the
         parent hold slots and leases that nobody gives back here.
@@ -63,3 +67,17 @@ class Memory:
         self.quotas.after_fork()
         self.limits.after_fork()
         self.latency.after_fork()
+
+
+class _Heir:
+    """Tells a memory that it is in a child now; what is forgotten stays forgotten."""
+
+    __slots__ = ("_memory",)
+
+    def __init__(self, memory: weakref.ref[Memory]) -> None:
+        self._memory = memory
+
+    def __call__(self) -> None:
+        memory = self._memory()
+        if memory is not None:
+            memory.after_fork()
