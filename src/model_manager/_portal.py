@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 from model_manager.errors import ModelManagerError
@@ -20,12 +20,19 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """A loop at work in a thread of this process."""
+    """A loop at work in a thread of its own."""
 
     loop: asyncio.AbstractEventLoop
     thread: threading.Thread
     stop: asyncio.Event
-    pid: int
+
+
+@dataclass(slots=True)
+class _Process:
+    """What a portal has in one process; a fork starts with nothing."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    running: _Running | None = None
 
 
 class Portal:
@@ -37,11 +44,10 @@ class Portal:
 
     def __init__(self) -> None:
         """Start nothing yet."""
-        self._lock = threading.Lock()
-        self._running: _Running | None = None
-        self._inherited: list[_Running] = []
-        """Loops of a parent process: kept, never touched, so that nothing of them is
-        closed here that the parent still uses."""
+        # Keyed by process id, so that a forked child finds neither a loop without its
+        # thread nor a lock that another thread held during the fork. What it got is
+        # kept and never touched: the parent still uses what is behind it.
+        self._processes: dict[int, _Process] = {}
 
     def call(
         self, function: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs
@@ -49,13 +55,18 @@ class Portal:
         """Run a coroutine function and wait; an interrupt cancels it.
 
         Raises:
-            ModelManagerError: The portal was closed while the call was under way.
+            ModelManagerError: The portal was closed while the call was under way, or
+                the call was made on the portal's own loop, which it would block.
         """
 
         async def run() -> R:
             return await function(*args, **kwargs)
 
-        future: Future[R] = asyncio.run_coroutine_threadsafe(run(), self._loop())
+        running = self._start()
+        if running.thread is threading.current_thread():
+            message = "a sync method was called on the loop that sync itself runs on."
+            raise ModelManagerError(message, remedy="Await the manager's own method.")
+        future: Future[R] = asyncio.run_coroutine_threadsafe(run(), running.loop)
         try:
             return future.result()
         except CancelledError:
@@ -67,25 +78,31 @@ class Portal:
 
     def close(self) -> None:
         """Cancel what runs, stop the loop and its thread; a later call starts anew."""
-        with self._lock:
-            running, self._running = self._running, None
+        process = self._process()
+        with process.lock:
+            running, process.running = process.running, None
         atexit.unregister(self.close)
-        if running is None or running.pid != os.getpid():
+        if running is None:
             return
         with contextlib.suppress(RuntimeError):  # it may be closed already
             running.loop.call_soon_threadsafe(running.stop.set)
         if running.thread is not threading.current_thread():
             running.thread.join()
 
-    def _loop(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._running is not None and self._running.pid != os.getpid():
-                self._inherited.append(self._running)
-                self._running = None
-            if self._running is None:
-                self._running = _start()
+    def _start(self) -> _Running:
+        process = self._process()
+        with process.lock:
+            if process.running is None:
+                process.running = _start()
                 atexit.register(self.close)
-            return self._running.loop
+            return process.running
+
+    def _process(self) -> _Process:
+        pid = os.getpid()
+        process = self._processes.get(pid)
+        if process is None:
+            process = self._processes.setdefault(pid, _Process())
+        return process
 
 
 def _start() -> _Running:
@@ -94,7 +111,7 @@ def _start() -> _Running:
         target=_run, args=(loop, stop), name="model_manager-sync", daemon=True
     )
     thread.start()
-    return _Running(loop, thread, stop, os.getpid())
+    return _Running(loop, thread, stop)
 
 
 def _run(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

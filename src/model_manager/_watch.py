@@ -35,7 +35,12 @@ class Watch:
         self._thread = threading.Thread(
             target=_run,
             args=(path, self._on_change),
-            kwargs={"stopped": self._stopped, "seconds": seconds},
+            kwargs={
+                # Taken here: the file may change before the thread's first look.
+                "told": _signature(path),
+                "stopped": self._stopped,
+                "seconds": seconds,
+            },
             name="model_manager-watch",
             daemon=True,
         )
@@ -60,10 +65,11 @@ def _run(
     path: Path,
     on_change: weakref.WeakMethod[Callable[[], object]],
     *,
+    told: _Signature,
     stopped: threading.Event,
     seconds: float,
 ) -> None:
-    told = seen = _signature(path)
+    seen = told
     while not stopped.wait(seconds):
         if on_change() is None:
             return

@@ -20,6 +20,7 @@ from model_manager.errors import ConfigError
 
 T = TypeVar("T")
 _LIBRARY = "model_manager"
+_EVENTS = "model_manager.events"
 _NO_FILE = (
     "give --config PATH or set MODEL_MANAGER_CONFIG; 'model-manager demo' needs none."
 )
@@ -31,6 +32,9 @@ class Notes(logging.Handler):
     def __init__(self, *, verbose: bool) -> None:
         """Listen to the library; to everything it says when `verbose`."""
         super().__init__(logging.DEBUG if verbose else logging.WARNING)
+        if not verbose:
+            # A command tells itself how its calls went.
+            self.addFilter(lambda record: record.name != _EVENTS)
         self._told: set[str] = set()
         self._held = False
         self._logger = logging.getLogger(_LIBRARY)

@@ -19,7 +19,7 @@ if sys.platform == "linux":
         A fork copies the number but not what is behind it: removing a descriptor from
         the child's selector, as every transport does when it ends, would remove it
         from the parent's, whose loop then never wakes again. The copy watches what the
-        parent's did, so a child that goes on with the loop can.
+        parent's did, so that nothing is missed that is removed from it.
         """
         # No public way leads from a loop to its selector.
         selector = getattr(loop, "_selector", None)

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import json
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AnswerText", "LoopbackServer", "RecordedRequest"]
 
-AnswerText = str | Callable[[Mapping[str, Any]], str]
-"""The default answer's text, or what makes it from the request's body."""
+AnswerText = str | Answer | Callable[[Mapping[str, Any]], str]
+"""The default answer, its text, or what makes the text from the request's body."""
 _HOST = "127.0.0.1"
 _PATIENCE = 5.0
 _POLL = 0.005
@@ -43,6 +44,8 @@ class RecordedRequest:
     """The JSON object that was sent; empty when there was none."""
     model: str | None = None
     streaming: bool = False
+    at: float = 0.0
+    """When it had arrived, in seconds of `time.monotonic`."""
 
 
 class LoopbackServer:
@@ -273,6 +276,7 @@ class LoopbackServer:
                 body=named,
                 model=named.get("model"),
                 streaming=ask is not None and ask.streaming,
+                at=time.monotonic(),
             )
         )
 
@@ -305,12 +309,18 @@ class LoopbackServer:
             return Answer(tool_calls=(call,))
         if ask.schema is not None:
             return Answer(text=json.dumps(minimal_value(ask.schema)))
-        return Answer(text=self._text(ask))
+        return self._usual(ask)
 
-    def _text(self, ask: Ask) -> str:
-        if self._answer is None:
-            return f"Simulated answer from {ask.model}."
-        return self._answer if isinstance(self._answer, str) else self._answer(ask.body)
+    def _usual(self, ask: Ask) -> Answer:
+        match self._answer:
+            case None:
+                return Answer(text=f"Simulated answer from {ask.model}.")
+            case Answer():
+                return self._answer
+            case str():
+                return Answer(text=self._answer)
+            case _:
+                return Answer(text=self._answer(ask.body))
 
 
 def _decoded(raw: bytes) -> Any:
