@@ -588,3 +588,27 @@ async def test_cancelling_a_call_hangs_up(
 
     await servers.ollama.wait_for_disconnects(1)
     assert servers.openai.requests == []
+
+
+async def test_what_a_providers_headers_tell_holds_the_next_call_back() -> None:
+    """Nothing is left until the reset, so the next call waits instead of failing."""
+    told = {
+        "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-reset-requests": "300ms",
+    }
+    async with OpenAIServer() as server:
+        server.script(Answer(text="first", headers=told), Answer(text="second"))
+        config = {
+            "version": "1.1.0",
+            "agent_models": {"a": {"primary": "m"}},
+            "model_providers": {
+                "up": {"base_url": server.base_url, "models": {"m": {}}}
+            },
+        }
+        async with ModelManager(config, environ={}) as manager:
+            first = await manager.generate("a", "hi")
+            second = await manager.generate("a", "hi")
+
+    assert (first.text, second.text) == ("first", "second")
+    assert first.attempts[0].queued == 0.0
+    assert 0.1 < second.attempts[0].queued < 5.0

@@ -172,7 +172,7 @@ class Attempts:
         turn.waited, turn.hedged = waited, hedged
         turn.began = self._line.clock.monotonic()
         await stack.enter_async_context(turn)
-        turn.answer = await self._opened(attempt, stack)
+        turn.answer = await self._opened(turn, stack)
         return turn.answer
 
     def tries_of(self, candidate: Candidate) -> int:
@@ -316,10 +316,8 @@ class Attempts:
             shortened=timeouts.is_shortened,
         )
         usage = record.usage
-        if usage is not None:
-            turn.slot.used((usage.total_input_tokens or 0) + (usage.output_tokens or 0))
-        if record.rate_limit is not None:
-            memory.limits.learn(candidate, record.rate_limit)
+        if usage is not None and usage.output_tokens is not None:
+            turn.slot.used((usage.total_input_tokens or 0) + usage.output_tokens)
         if turn.outcome == "answered":
             memory.quotas.give(candidate.endpoint)
             if first_after is not None:
@@ -329,12 +327,17 @@ class Attempts:
                     seconds=first_after,
                 )
 
-    async def _opened(self, attempt: Attempt, stack: AsyncExitStack) -> Answer:
+    async def _opened(self, turn: Turn, stack: AsyncExitStack) -> Answer:
         """Send, and wait for the first piece: all of it within one limit."""
-        line = self._line
+        line, attempt = self._line, turn.attempt
         try:
             async with line.clock.timeout(attempt.timeouts.first_token):
                 reply = await stack.enter_async_context(line.open(attempt))
+                if reply.rate_limit is not None:
+                    # Now, and not at the end: what is left is counted from here.
+                    line.memory.limits.learn(
+                        attempt.candidate, reply.rate_limit, slot=turn.slot
+                    )
                 answer = Answer(attempt, reply, line.clock, ends_at=self._deadline.at)
                 await answer.peek()
                 return answer

@@ -21,7 +21,7 @@ from model_manager.providers import (
     ProviderFactory,
     build_provider,
 )
-from model_manager.resilience import Memory
+from model_manager.resilience import Memory, rest_of
 from model_manager.routing import plan
 from model_manager.types import (
     Attempt,
@@ -199,8 +199,7 @@ class Runtime:
         retry, waits = self.config.retry, []
         resting = self.memory.breakers.resting()
         for refusal in route.refused:
-            place = (refusal.candidate.endpoint, refusal.candidate.model)
-            rest = resting.get(place) or resting.get((place[0], ""))
+            rest = rest_of(resting, refusal.candidate)
             if refusal.code != "resting" or rest is None:
                 continue
             asked = rest.kind == "cooldown"

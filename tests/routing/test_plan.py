@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_manager._request import chat_request, embed_request
@@ -355,6 +355,7 @@ agents = st.fixed_dictionaries(
 ).filter(lambda agent: "primary" in agent or "local" in agent)
 
 
+@settings(deadline=None)
 @given(
     agent=agents,
     strategy=st.lists(models, min_size=1, max_size=4),

@@ -133,8 +133,9 @@ def _refused_by_rest(candidate: Candidate, facts: Facts) -> Refusal | None:
     if not facts.resting:
         return None
     # A rest without a model is one of the whole endpoint: its key, its credit.
-    rest = facts.resting.get((candidate.endpoint, candidate.model))
-    rest = rest or facts.resting.get((candidate.endpoint, ""))
+    places = ((candidate.endpoint, candidate.model), (candidate.endpoint, ""))
+    rests = [facts.resting[place] for place in places if place in facts.resting]
+    rest = max(rests, key=lambda one: one.seconds, default=None)
     if rest is None:
         return None
     return Refusal(
