@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+import time
 from base64 import b64decode
 from typing import Any
 
@@ -404,3 +405,17 @@ async def test_ollama_gives_arguments_as_objects_and_thinking_apart(
         {"index": 0, "name": "f", "arguments": {"x": 1}},
         {"index": 1, "name": "g", "arguments": {}},
     ]
+
+
+async def test_the_usual_answer_may_be_a_whole_one_and_arrivals_have_a_time() -> None:
+    usual = Answer(text="Hello", model="somebody")
+    before = time.monotonic()
+    async with OpenAIServer(answer=usual) as server, aiohttp.ClientSession() as session:
+        body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+        url = f"{server.base_url}/chat/completions"
+        async with session.post(url, json=body) as response:
+            got = await response.json()
+
+    assert got["choices"][0]["message"]["content"] == "Hello"
+    assert got["model"] == "somebody"
+    assert before <= server.requests[0].at <= time.monotonic()
