@@ -7,9 +7,12 @@ import importlib
 import json
 import socket
 import struct
+import subprocess
+import sys
+import textwrap
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,6 +24,7 @@ from typing_extensions import override
 from model_manager.config import Endpoint
 from model_manager.errors import ModelManagerError
 from model_manager.providers import HttpPool, _http
+from model_manager.testing import AnthropicServer, OllamaServer, OpenAIServer
 from model_manager.types import (
     Attempt,
     Candidate,
@@ -393,3 +397,72 @@ async def plain_wire() -> AsyncIterator[Wire]:
 def key() -> str:
     """The key that every provider of `wire` is given."""
     return KEY
+
+
+_PREPARED = """
+import asyncio, gc, multiprocessing, os, sys, threading, warnings
+from concurrent.futures import ThreadPoolExecutor
+warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads
+from model_manager import ModelManager
+
+openai, anthropic, ollama = sys.argv[1:]
+manager = ModelManager({
+    "version": "1.1.0",
+    "agent_models": {
+        "a": {"primary": "openai/m"}, "b": {"primary": "anthropic/m"},
+        "c": {"local": "ollama/m"},
+    },
+    "model_providers": {
+        "openai": {"base_url": openai, "models": {"m": {}}},
+        "anthropic": {"base_url": anthropic, "models": {"m": {}}},
+        "ollama": {"base_url": ollama, "models": {"m": {}}},
+    },
+}, environ={})
+
+def ask():
+    for agent in "abc":
+        assert manager.sync.generate(agent, "hi", timeout=20).text
+
+async def ask_here():
+    for agent in "abc":
+        assert (await manager.generate(agent, "hi", timeout=20)).text
+
+def descriptors():
+    gc.collect()
+    return len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
+
+def fork(inside, leave=sys.exit):
+    pid = os.fork()
+    if pid == 0:
+        inside()
+        gc.collect()
+        leave(0)
+    _, status = os.waitpid(pid, 0)
+    assert status == 0, status
+"""
+
+
+@pytest.fixture
+def alone() -> Iterator[Callable[[str], None]]:
+    """Run code beside a `manager` in a process of its own; any output is a complaint.
+
+    Its servers are in this process, which is none of those that fork.
+    """
+    with (
+        OpenAIServer() as openai,
+        AnthropicServer() as anthropic,
+        OllamaServer(models=["m"]) as ollama,
+    ):
+        addresses = [openai.base_url, anthropic.base_url, ollama.base_url]
+        yield lambda code: _run_alone(_PREPARED + textwrap.dedent(code), addresses)
+
+
+def _run_alone(script: str, arguments: Sequence[str]) -> None:
+    done = subprocess.run(  # noqa: S603 - our own interpreter and code
+        [sys.executable, "-X", "faulthandler", "-W", "error", "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
