@@ -263,6 +263,24 @@ _STATUSES = (
     _both("status 403", HttpFault(403), _failed(errors.AuthenticationError)),
     _both("404, no such model", HttpFault(404), _failed(errors.ModelNotFoundError)),
     _both(
+        "out of memory",
+        HttpFault(500, message="CUDA error: out of memory"),
+        _failed(errors.LocalResourceError),
+        protocols=("ollama",),
+    ),
+    _both(
+        "unsupported parameter",
+        HttpFault(400, code="unsupported_parameter"),
+        _failed(errors.UnsupportedFeatureError),
+        protocols=("openai",),
+    ),
+    _both(
+        "status 413",
+        HttpFault(413),
+        replace(_final(errors.ContextWindowError), by="second"),
+        protocols=("openai", "anthropic"),
+    ),
+    _both(
         "prompt longer than the window",
         _overflow,
         replace(_final(errors.ContextWindowError), by="second"),
