@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -74,11 +75,9 @@ class HttpPool:
 
         A later call opens new ones.
         """
-        try:
-            for clients in list(self._guarded.values()):
-                await clients.aclose()
-        finally:
-            await self._open.aclose()
+        async with AsyncExitStack() as stack:
+            for clients in [self._open, *self._guarded.values()]:
+                stack.push_async_callback(clients.aclose)
 
 
 def _clients(networks: tuple[str, ...] | None) -> LoopLocal[HttpClient]:
