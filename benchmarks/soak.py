@@ -113,7 +113,8 @@ async def measure(address: str, calls: int) -> None:
         for report in range(1, _REPORTS + 1):
             done = f"{calls * report // _REPORTS:,} calls"
             seconds = f"{time.perf_counter() - began:.0f}"
-            rows.append([done, seconds, *(f"{n:,}" for n in figures())])
+            # Without tracemalloc the traced memory is not known.
+            rows.append([done, seconds, *(f"{n:,}" if n else "-" for n in figures())])
             if report < _REPORTS:
                 await run_mixed(mix, calls // _REPORTS)
     head = ["when", "s", "resident, KB", "traced, KB", "descriptors", "tasks"]
