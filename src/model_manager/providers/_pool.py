@@ -44,6 +44,8 @@ class HttpPool:
 
     def __init__(self) -> None:
         """Prepare the pool; the HTTP library is loaded with the first client."""
+        self.is_warm = False
+        """Whether the HTTP library is loaded."""
         self._open: LoopLocal[HttpClient] = _clients(None)
         self._guarded: dict[tuple[str, ...], LoopLocal[HttpClient]] = {}
 
@@ -67,8 +69,13 @@ class HttpPool:
         return clients.get()
 
     def warm(self) -> None:
-        """Load the HTTP library now, instead of with the first client."""
-        from model_manager.providers import _http  # noqa: F401, PLC0415 - see above
+        """Load the HTTP library now, instead of with the first client.
+
+        It takes 0.1 s; adapters let a thread do it, so that no loop stands still.
+        """
+        from model_manager.providers import _http  # noqa: F401, PLC0415 - see `_build`
+
+        self.is_warm = True
 
     async def aclose(self) -> None:
         """Close the running loop's clients; other live loops close theirs themselves.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
@@ -128,6 +129,8 @@ class Line:
         method, headers = "POST", self._headers
         if content is None:
             method, headers = "GET", headers.without_body()
+        if not self._http.is_warm:
+            await asyncio.to_thread(self._http.warm)
         client = self._http.client(local=local, networks=endpoint.local_networks)
         try:
             answer = await client.send(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -200,6 +201,8 @@ class OllamaProvider:
         headers = self._headers
         if content is None:
             headers = headers.without_body()
+        if not self._http.is_warm:
+            await asyncio.to_thread(self._http.warm)
         client = self._http.client(
             local=endpoint.is_local or stays, networks=endpoint.local_networks
         )
