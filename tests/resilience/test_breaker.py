@@ -113,6 +113,31 @@ def test_a_success_in_between_begins_the_row_anew() -> None:
     assert scene.refusal() is None
 
 
+def test_a_few_chance_failures_in_a_row_among_many_calls_do_not_open_it() -> None:
+    """At a hundred calls a second a tenth of which fail, three in a row come often."""
+    scene = Scene()
+    for _ in range(20):
+        scene.succeed(150)
+        scene.fail(*[DOWN] * 5)
+        scene.clock.advance(1.0)
+
+    assert scene.states == []
+
+
+def test_a_busy_model_that_dies_is_left_alone_after_a_second_of_failures() -> None:
+    scene = Scene()
+    for _ in range(30):
+        scene.succeed(100)
+        scene.clock.advance(1.0)
+
+    sent = 0
+    while scene.refusal() is None:
+        scene.fail(DOWN)
+        sent += 1
+
+    assert 90 <= sent <= 110
+
+
 def test_half_the_calls_failing_opens_it_without_three_in_a_row() -> None:
     scene = Scene()
     for _ in range(3):

@@ -85,7 +85,10 @@ class Breaker(Section):
         default=3,
         ge=1,
         le=1000,
-        description="Failures in a row after which it rests.",
+        description=(
+            "Failures in a row after which it rests; where more calls than that end in"
+            " a second, as many as end in a second."
+        ),
     )
     window: Seconds = Field(
         default=30.0, description="Seconds over which the two rates are counted."

@@ -301,7 +301,10 @@ class Breakers:
     ) -> BreakerChanged | None:
         settings, record, counts = self._settings, leave.record, leave.record.counts
         the_last = f", the last: {last}" if last else ""
-        if record.failures >= settings.failures:
+        # Where hundreds of calls end in a second, three that fail one after the other
+        # are chance: then all that end in one second must.
+        enough = max(settings.failures, counts.calls / counts.window)
+        if record.failures >= enough:
             reason = f"{record.in_a_row} failures in a row{the_last}"
         elif counts.calls < settings.min_calls:
             return None
