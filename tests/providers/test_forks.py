@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -175,4 +178,59 @@ def test_a_child_keeps_no_connection_of_its_parent(alone: Run) -> None:
         fork(inside)
         manager.sync.close()
         """,
+    )
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the key")
+def test_a_child_says_nothing_over_its_parents_encrypted_connections(
+    alone: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(  # noqa: S603 - arguments of our own
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *files, *subject],  # noqa: S607 - the system's
+        check=True,
+        capture_output=True,
+    )
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    alone(
+        f"""
+        import ssl
+        from model_manager.providers import HttpPool
+
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain({str(certificate)!r}, {str(key)!r})
+        connections, port, listening = [], [], threading.Event()
+
+        async def answer(reader, writer):
+            connections.append(writer)
+            while True:
+                await reader.readuntil(b"\\r\\n\\r\\n")
+                writer.write(b"HTTP/1.1 200 OK\\r\\ncontent-length: 2\\r\\n\\r\\nok")
+
+        async def serve():
+            server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+            port.append(server.sockets[0].getsockname()[1])
+            listening.set()
+            await asyncio.Event().wait()
+
+        threading.Thread(target=asyncio.run, args=(serve(),), daemon=True).start()
+        listening.wait()
+        pool, loop = HttpPool(), asyncio.new_event_loop()
+
+        async def get(local):
+            url = f"https://localhost:{{port[0]}}/"
+            client = pool.client(local=local)
+            answer = await client.send("GET", url, headers={{}}, connect=5)
+            assert await answer.whole() == b"ok"
+            answer.close()
+
+        for turn in range(3):
+            for local in (True, False):
+                loop.run_until_complete(get(local))
+            fork(lambda: None)
+        assert len(connections) == 2
+        os._exit(0)
+        """
     )

@@ -116,3 +116,23 @@ def test_a_call_loads_none_of_the_vendors_libraries(alone: Run) -> None:
         manager.sync.close()
         """
     )
+
+
+def test_no_loop_stands_still_while_the_http_library_loads(alone: Run) -> None:
+    alone(
+        """
+        import importlib.abc
+
+        class Spy(importlib.abc.MetaPathFinder):
+            loaded_in = []
+
+            def find_spec(self, name, path, target=None):
+                if name == "aiohttp":
+                    self.loaded_in.append(threading.current_thread())
+
+        sys.meta_path.insert(0, Spy())
+        asyncio.run(ask_here())
+        assert Spy.loaded_in
+        assert threading.main_thread() not in Spy.loaded_in
+        """
+    )

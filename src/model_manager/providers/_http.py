@@ -67,6 +67,8 @@ class HttpClient:
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             timeout=aiohttp.ClientTimeout(total=None),
+            max_line_size=_HEAD_BYTES,
+            max_field_size=_HEAD_BYTES,
         )
 
     async def send(
@@ -192,8 +194,9 @@ class HttpAnswer:
         return bytes(body[:_HEAD_BYTES])
 
     def close(self) -> None:
-        """Give the connection back where the body was read, else close it."""
-        self._response.close()
+        """Close the connection, unless the body was read: then it is back already."""
+        if not self._content.at_eof():
+            self._response.close()
 
 
 class _Connector(aiohttp.TCPConnector):
