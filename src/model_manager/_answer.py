@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass, field
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 from model_manager.errors import (
     MalformedResponseError,
@@ -42,6 +42,33 @@ class _Call:
     id: str = ""
     name: str = ""
     arguments: list[str] = field(default_factory=list)
+
+
+class _Rest:
+    """What is left of an awaitable that was begun and has to wait."""
+
+    __slots__ = ("_steps", "_waits_for")
+
+    def __init__(
+        self, steps: Generator[Any, Any, Chunk | None], waits_for: object
+    ) -> None:
+        """Take the steps, and what the first of them waits for."""
+        self._steps = steps
+        self._waits_for = waits_for
+
+    def __await__(self) -> Generator[Any, Any, Chunk | None]:
+        """Hand on what it waits for, and to it what comes of that."""
+        steps, waits_for = self._steps, self._waits_for
+        try:
+            while True:
+                try:
+                    sent = yield waits_for
+                except BaseException as error:  # noqa: BLE001 - handed on, all of it
+                    waits_for = steps.throw(error)
+                else:
+                    waits_for = steps.send(sent)
+        except StopIteration as ended:
+            return cast("Chunk | None", ended.value)
 
 
 class Answer:
@@ -106,12 +133,21 @@ class Answer:
         return chunk
 
     async def _awaited(self) -> Chunk | None:
-        """Wait for the next piece, and no longer than a pause may last."""
+        """Return the next piece, for which a pause may last only so long.
+
+        One read of the network often holds several pieces. Those that are there are
+        taken without a timer, which would cost more than everything else.
+        """
+        steps = anext(self._chunks, None).__await__()
+        try:
+            waits_for = next(steps)
+        except StopIteration as ended:
+            return cast("Chunk | None", ended.value)
         stall = self.attempt.timeouts.stall
         limit = self._left() if stall is None else min(stall, self._left())
         try:
             async with self._clock.timeout(limit):
-                return await anext(self._chunks, None)
+                return await _Rest(steps, waits_for)
         except TimeoutError:
             raise self._error(
                 StreamInterruptedError,

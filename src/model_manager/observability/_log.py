@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from model_manager import events
-from model_manager.events import AttemptEnded, Event
+from model_manager.events import AttemptEnded, CallFailed, Event
 from model_manager.types import AttemptRecord
 
 LOGGER: Final = "model_manager.events"
@@ -44,6 +44,9 @@ class EventLog:
     def __call__(self, event: Event) -> None:
         """Write one line, if the logger wants that level."""
         level = _LEVELS.get(type(event), logging.DEBUG)
+        if isinstance(event, CallFailed) and event.error == "cancelled":
+            # The caller knows; a busy server's log need not.
+            level = logging.DEBUG
         if _log.isEnabledFor(level):
             _log.log(level, "%s", line_of(event))
 
