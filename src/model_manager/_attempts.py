@@ -216,7 +216,10 @@ class Attempts:
             timeouts=clip(
                 self._line.timeouts,
                 candidate,
-                streaming=self._request.streaming,
+                request=self._request,
+                loaded=self._line.memory.loaded.has(
+                    candidate, now=self._line.clock.monotonic()
+                ),
                 remaining=remaining,
                 others_left=others_left,
             ),
@@ -318,7 +321,10 @@ class Attempts:
         usage = record.usage
         if usage is not None and usage.output_tokens is not None:
             turn.slot.used((usage.total_input_tokens or 0) + usage.output_tokens)
+        if turn.failure is not None:
+            memory.loaded.failed(candidate, turn.failure)
         if turn.outcome == "answered":
+            memory.loaded.answered(candidate, now=self._line.clock.monotonic())
             memory.quotas.give(candidate.endpoint)
             if first_after is not None:
                 memory.latency.record(

@@ -205,7 +205,7 @@ class Timeouts(Section):
     )
     load: Seconds = Field(
         default=120.0,
-        description="On top, for a local model that must be loaded first.",
+        description="On top, for a local model that may have to be loaded first.",
     )
     stall: Seconds = Field(
         default=10.0, description="Between two pieces of a streamed answer."

@@ -240,7 +240,7 @@ _ON_THE_WIRE: Mapping[WireFault, type[ProviderError]] = MappingProxyType(
         "unreachable": ConnectionFailedError,
         "connect_timeout": ConnectionFailedError,
         "lost": ConnectionFailedError,
-        "cut": ConnectionFailedError,
+        "cut": StreamInterruptedError,
         "unreadable": MalformedResponseError,
         "refused": EgressRefusedError,
     }

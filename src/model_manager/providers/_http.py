@@ -8,10 +8,12 @@ from __future__ import annotations
 import socket
 import weakref
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 from typing_extensions import override
 
 from model_manager.providers._guard import Guard, RefusedAddressError
@@ -199,8 +201,27 @@ class HttpAnswer:
             self._response.close()
 
 
+class _Protocol(ResponseHandler):
+    """A connection that tells its answer's reader when it ends, whatever ended it.
+
+    aiohttp closes the connection where the framing of a body is broken, and leaves
+    whoever waits for the rest of it waiting.
+    """
+
+    @override
+    def connection_lost(self, exc: BaseException | None) -> None:
+        body = self._payload
+        super().connection_lost(exc)
+        if body is not None and not body.is_eof() and body.exception() is None:
+            body.set_exception(aiohttp.ClientPayloadError())
+
+
 class _Connector(aiohttp.TCPConnector):
     """A connector that a forked child can let go of."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory = partial[ResponseHandler](_Protocol, loop=self._loop)
 
     def abandon(self) -> None:
         """Forget every connection at once; TLS is told nothing.

@@ -7,6 +7,7 @@ from model_manager.resilience._gate import Slot
 from model_manager.resilience._hedge import hedged
 from model_manager.resilience._latency import FirstPieces
 from model_manager.resilience._limits import Limits
+from model_manager.resilience._loaded import LoadedModels
 from model_manager.resilience._memory import Memory
 from model_manager.resilience._quota import RetryQuotas
 from model_manager.resilience._rests import Resting, rest_of
@@ -19,6 +20,7 @@ __all__ = [
     "Decision",
     "FirstPieces",
     "Limits",
+    "LoadedModels",
     "Memory",
     "Pass",
     "Resting",

@@ -11,7 +11,13 @@ from typing import Final
 from model_manager.config import Breaker
 from model_manager.errors import ProviderError, ProviderTimeoutError
 from model_manager.events import BreakerChanged, Event
-from model_manager.resilience._reasons import named, suspension, told, unavailable
+from model_manager.resilience._reasons import (
+    FORBIDDEN,
+    named,
+    suspension,
+    told,
+    unavailable,
+)
 from model_manager.resilience._rests import Record, Resting, Shelf
 from model_manager.resilience._verdict import Verdict, verdict_on
 from model_manager.types import Candidate, Clock, Outcome, Rest
@@ -23,7 +29,6 @@ _LONGEST_PROBE = 10.0
 _LONGEST_TOLD_WAIT = 3600.0
 _LONGEST_UNTOLD_WAIT = 60.0
 _MOST_DOUBLINGS = 20
-_FORBIDDEN = 403
 
 
 class Pass:
@@ -301,10 +306,8 @@ class Breakers:
     ) -> BreakerChanged | None:
         settings, record, counts = self._settings, leave.record, leave.record.counts
         the_last = f", the last: {last}" if last else ""
-        # Where hundreds of calls end in a second, three that fail one after the other
-        # are chance: then all that end in one second must.
-        enough = max(settings.failures, counts.calls / counts.window)
-        if record.failures >= enough:
+        # Among hundreds of calls a second three in a row are chance; a second is not.
+        if record.failures >= max(settings.failures, counts.calls / counts.window):
             reason = f"{record.in_a_row} failures in a row{the_last}"
         elif counts.calls < settings.min_calls:
             return None
@@ -366,7 +369,7 @@ class Breakers:
     ) -> BreakerChanged | None:
         shelf, record = leave.shelf, leave.record
         # 401: the key is wrong for all. 403: it may be good for other models.
-        if verdict.rest == "suspend_endpoint" and error.status != _FORBIDDEN:
+        if verdict.rest == "suspend_endpoint" and error.status != FORBIDDEN:
             record = shelf.record_of("", window=self._settings.window, now=now)
         if leave.tick < record.tick:
             return None

@@ -12,6 +12,7 @@ from model_manager.events import Event
 from model_manager.resilience._breaker import Breakers
 from model_manager.resilience._latency import FirstPieces
 from model_manager.resilience._limits import Limits
+from model_manager.resilience._loaded import LoadedModels
 from model_manager.resilience._quota import RetryQuotas
 from model_manager.types import Clock
 
@@ -22,7 +23,7 @@ class Memory:
     Shared by all its calls, threads and loops.
     """
 
-    __slots__ = ("__weakref__", "breakers", "latency", "limits", "quotas")
+    __slots__ = ("__weakref__", "breakers", "latency", "limits", "loaded", "quotas")
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class Memory:
         self.quotas = RetryQuotas()
         self.limits = Limits(config.endpoints, clock=clock, emit=emit)
         self.latency = FirstPieces()
+        self.loaded = LoadedModels()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_Heir(weakref.ref(self)))
 
@@ -56,6 +58,7 @@ class Memory:
         self.quotas.carry_over(old.quotas, unchanged)
         self.limits.carry_over(old.limits, unchanged)
         self.latency.carry_over(old.latency, unchanged)
+        self.loaded.carry_over(old.loaded, unchanged)
 
     def after_fork(self) -> None:
         """Make it fit for a forked child, where this is called first of all.

@@ -15,6 +15,8 @@ from model_manager.errors import (
 )
 from model_manager.types import Candidate, Rest
 
+FORBIDDEN: Final = 403
+"""The status of a key that is good, but not for this model."""
 _QUOTA_REST = 300.0
 _KEY_REST = 60.0
 _CLOUD_MODEL_REST = 300.0

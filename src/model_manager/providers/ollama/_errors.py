@@ -20,6 +20,7 @@ from model_manager.errors import (
     OverloadedError,
     ProviderError,
     ProviderTimeoutError,
+    QuotaExhaustedError,
     RateLimitError,
     RemoteModelError,
     ServerError,
@@ -65,6 +66,7 @@ _MARKERS: Final[tuple[tuple[str, _Kind], ...]] = (
 _STATUSES: Final[Mapping[int, _Kind]] = MappingProxyType(
     {
         401: AuthenticationError,
+        402: QuotaExhaustedError,
         403: AuthenticationError,
         404: ModelNotFoundError,
         408: ServerError,
@@ -75,6 +77,11 @@ _STATUSES: Final[Mapping[int, _Kind]] = MappingProxyType(
         503: OverloadedError,
         529: OverloadedError,
     }
+)
+
+# What these statuses say holds, whatever the text beside them.
+_FOR_CERTAIN: Final = frozenset(
+    {AuthenticationError, ModelNotFoundError, QuotaExhaustedError, RateLimitError}
 )
 
 _IN_STREAM: Final[Mapping[_Kind, int]] = MappingProxyType(
@@ -127,6 +134,10 @@ _WORDS: Final[Mapping[_Kind, tuple[str, str]]] = MappingProxyType(
         ProviderTimeoutError: (
             "did not answer in time",
             "Raise 'timeouts' in the configuration, or use a smaller model.",
+        ),
+        QuotaExhaustedError: (
+            "has no credit or quota left for this key",
+            "Top up the account or raise its limit; waiting does not help.",
         ),
         RateLimitError: (
             "limits the rate of requests",
@@ -249,7 +260,7 @@ class Failures:
 
 def _kind_of(status: int, text: str) -> _Kind:
     known = _STATUSES.get(status)
-    if known in (AuthenticationError, ModelNotFoundError, RateLimitError):
+    if known in _FOR_CERTAIN:
         return known
     # Prose goes before the other statuses: some mistakes of the caller come as 500.
     by_marker = _by_marker(text)
