@@ -17,6 +17,7 @@ from model_manager.resilience._reasons import (
     suspension,
     told,
     unavailable,
+    why_open,
 )
 from model_manager.resilience._rests import Record, Resting, Shelf
 from model_manager.resilience._verdict import Verdict, verdict_on
@@ -304,18 +305,8 @@ class Breakers:
     def _open_where_due(
         self, leave: Pass, last: str, *, now: float
     ) -> BreakerChanged | None:
-        settings, record, counts = self._settings, leave.record, leave.record.counts
-        the_last = f", the last: {last}" if last else ""
-        # Among hundreds of calls a second three in a row are chance; a second is not.
-        if record.failures >= max(settings.failures, counts.calls / counts.window):
-            reason = f"{record.in_a_row} failures in a row{the_last}"
-        elif counts.calls < settings.min_calls:
-            return None
-        elif counts.faults >= settings.failure_rate * counts.calls:
-            reason = f"{counts.faults:g} of {counts.calls} calls failed{the_last}"
-        elif counts.slow >= settings.slow_rate * counts.calls:
-            reason = f"{counts.slow} of {counts.calls} calls were slow{the_last}"
-        else:
+        reason = why_open(leave.record, self._settings, last)
+        if reason is None:
             return None
         return self._open(leave, reason, now=now)
 

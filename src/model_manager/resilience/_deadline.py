@@ -13,8 +13,8 @@ GRACE = 2.0
 """How many times the usual limit the last candidate may take for its first piece."""
 CHARACTERS_PER_TOKEN = 4
 TOKENS_READ = 200
-"""Tokens that a loaded local model reads in a second at least; a guess on the slow side,
-for a model that lies partly in main memory."""
+"""Tokens that a loaded local model reads in a second at least: a guess, on the slow
+side, for a model that lies partly in main memory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
+from model_manager.config import Breaker
 from model_manager.errors import (
     AuthenticationError,
     LocalResourceError,
@@ -13,6 +14,7 @@ from model_manager.errors import (
     QuotaExhaustedError,
     UnavailableError,
 )
+from model_manager.resilience._rests import Record
 from model_manager.types import Candidate, Rest
 
 FORBIDDEN: Final = 403
@@ -24,6 +26,29 @@ _LOCAL_MODEL_REST = 60.0
 """A local model may be pulled at any moment."""
 _MEMORY_REST = 30.0
 """Memory may be free again by then."""
+
+
+def why_open(record: Record, settings: Breaker, last: str) -> str | None:
+    """Return why a model is left alone from now on; `None` where it is not.
+
+    Args:
+        record: How its calls went.
+        settings: The configuration's `breaker` section.
+        last: What the last of them ended in; empty after an answer.
+    """
+    counts = record.counts
+    the_last = f", the last: {last}" if last else ""
+    # Where hundreds of calls end in a second, three that fail one after the other are
+    # chance: then all that end in one second must.
+    if record.failures >= max(settings.failures, counts.calls / counts.window):
+        return f"{record.in_a_row} failures in a row{the_last}"
+    if counts.calls < settings.min_calls:
+        return None
+    if counts.faults >= settings.failure_rate * counts.calls:
+        return f"{counts.faults:g} of {counts.calls} calls failed{the_last}"
+    if counts.slow >= settings.slow_rate * counts.calls:
+        return f"{counts.slow} of {counts.calls} calls were slow{the_last}"
+    return None
 
 
 def suspension(error: ProviderError, candidate: Candidate) -> float:
