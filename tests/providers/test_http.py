@@ -170,15 +170,19 @@ async def test_a_connection_that_ends_before_the_answer_is_lost(
         assert await fault_of(HttpPool(), url) == "lost"
 
 
-@pytest.mark.parametrize("politely", [True, False])
-async def test_a_body_that_ends_too_early_is_cut(*, politely: bool) -> None:
+@pytest.mark.parametrize("how", ["politely", "with a reset", "with garbage"])
+async def test_a_body_that_ends_too_early_is_cut(how: str) -> None:
     async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
         writer.write(CHUNKED + b"5\r\nhello\r\n")
         await writer.drain()
-        if not politely:
+        if how != "politely":
             await asyncio.sleep(0.05)
+        if how == "with a reset":
             reset(writer)
+        if how == "with garbage":
+            writer.write(b"no chunk of HTTP")
+            await reader.read()  # the client is to end it
 
     pool = HttpPool()
     received = b""

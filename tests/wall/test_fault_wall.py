@@ -17,26 +17,7 @@ from fault_room import KEY, PROMPT, Heard, Room, chats, open_room
 from model_manager import errors
 
 _MORE_THAN_ANY_REST = 3600.0
-_CUT_BODY = "a body cut in its middle is told as a server that cannot be reached"
-_CUT_BODIES = (
-    "cut before the first piece",
-    "cut after three pieces",
-    "cut in the middle",
-    "reset in the middle",
-    "half-closed in the middle",
-)
-KNOWN: dict[tuple[str, Speaks, Way], str] = {
-    **{
-        (fault, speaks, "whole"): _CUT_BODY
-        for fault in _CUT_BODIES
-        for speaks in PROTOCOLS
-        if speaks != "ollama"
-    },
-    **{
-        ("status 402", "ollama", way): "402 is taken for a malformed request"
-        for way in WAYS
-    },
-}
+KNOWN: dict[tuple[str, Speaks, Way], str] = {}
 """Where the library does not yet do what the table says, and why that matters."""
 
 

@@ -221,7 +221,8 @@ class _Connector(aiohttp.TCPConnector):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._factory = partial[ResponseHandler](_Protocol, loop=self._loop)
+        factory: Any = partial(_Protocol, loop=self._loop)
+        self._factory = factory
 
     def abandon(self) -> None:
         """Forget every connection at once; TLS is told nothing.
