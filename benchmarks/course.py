@@ -35,6 +35,8 @@ class Peer:
     falls_back: bool = False
     environment: str | None = None
     """Where it is installed, if it cannot share ours."""
+    only: str = ""
+    """The one section that it takes part in; empty for all."""
 
 
 BY_HAND = "aiohttp by hand"
@@ -70,6 +72,14 @@ PEERS = (
         environment="litellm",
     ),
     Peer(OURS, "ours", "openai", BY_HAND, falls_back=True),
+    Peer(
+        "model_manager, openai, attempts_per_candidate 1",
+        "ours",
+        "openai-once",
+        BY_HAND,
+        falls_back=True,
+        only="first",
+    ),
     Peer(
         "aiohttp by hand, anthropic",
         "by_hand",

@@ -259,12 +259,12 @@ def programs(options: argparse.Namespace) -> dict[str, list[str]]:
 
 
 @contextmanager
-def everybody(course: Course) -> Iterator[Course]:
-    """Start the drivers of a course; those that cannot start are left out."""
+def everybody(course: Course, section: str) -> Iterator[Course]:
+    """Start the drivers of a section; those that cannot start are left out."""
     with ExitStack() as stack:
         drivers = []
         for peer in PEERS:
-            if peer.name in course.programs:
+            if peer.name in course.programs and peer.only in {"", section}:
                 driver = _start(stack, peer, course)
                 drivers += [driver] if driver is not None else []
         yield course.with_drivers(drivers)
@@ -285,7 +285,7 @@ def run(course: Course, chosen: Sequence[str]) -> dict[str, Rows]:
     results = {}
     for key in chosen:
         title, measure, head, cells = _SECTIONS[key]
-        with everybody(course) as running:
+        with everybody(course, key) as running:
             rows = measure(running)
         results[key] = rows
         table = [[name, *cells(name, own, rows)] for name, own in rows.items()]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,6 +51,13 @@ class Current:
         self._watch: Watch | None = None
         self._lock = threading.Lock()
         self._loading = threading.Lock()
+        _begin_anew_in_children(self)
+
+    def after_fork(self) -> None:
+        """Take new locks: a thread that is not here may have held the old ones."""
+        self._lock = threading.Lock()
+        self._loading = threading.Lock()
+        self.runtime.after_fork()
 
     @property
     def runtime(self) -> Runtime:
@@ -161,3 +170,17 @@ class Use:
         held, self._held = self._held, None
         if held is not None and self._current.leave(held):
             await held.runtime.aclose_providers()
+
+
+def _begin_anew_in_children(current: Current) -> None:
+    """Have `after_fork` called in forked children, as long as it is still there."""
+    if not hasattr(os, "register_at_fork"):
+        return
+    heir = weakref.ref(current)
+
+    def begin_anew() -> None:
+        found = heir()
+        if found is not None:
+            found.after_fork()
+
+    os.register_at_fork(after_in_child=begin_anew)

@@ -155,6 +155,10 @@ class Runtime:
             config_version=self.config.fingerprint,
         )
 
+    def after_fork(self) -> None:
+        """Take a new lock: a thread that is not here may have held the old one."""
+        self._lock = threading.Lock()
+
     async def warm(self) -> None:
         """Load what the first call would load, off the event loop where that helps."""
         await asyncio.gather(
