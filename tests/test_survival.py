@@ -372,6 +372,87 @@ async def test_a_hedge_that_fails_leaves_the_slow_one_to_answer() -> None:
     assert response.text == "late"
 
 
+async def test_a_hedge_counts_against_the_attempts_of_the_call() -> None:
+    slow: ScriptedOutcome = [Pause(9.0), DOWN]
+    bench = Bench(
+        by_model={"first": [slow, slow], "second": [slow, slow]},
+        hedging={"enabled": True, "after": 1.0},
+        retry={"attempts_per_call": 3},
+    )
+
+    with pytest.raises(errors.AllCandidatesFailedError):
+        await bench.manager.generate("a", "hi")
+
+    assert len(bench.asked) <= 3
+
+
+async def test_a_refusal_of_the_content_ends_a_race_too() -> None:
+    refused = errors.ContentFilterError("refused.", status=400)
+    bench = Bench(
+        by_model={
+            "first": [[Pause(2.0), refused]],
+            "second": [[Pause(5.0), *said("x")]],
+        },
+        hedging={"enabled": True, "after": 1.0},
+    )
+
+    with pytest.raises(errors.ContentFilterError):
+        await bench.manager.generate("a", "hi")
+
+    assert bench.script.closed == 2
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("turns", range(0, 60, 3))
+async def test_a_hedged_call_that_is_cancelled_leaves_nothing_behind(
+    turns: int, *, streaming: bool
+) -> None:
+    limits = {"limits": {"concurrency": 1}}
+    providers = {
+        name: {**section, **limits}
+        for name, section in CONFIG["model_providers"].items()
+    }
+    both: list[ScriptedOutcome] = [[Pause(1.0), *said("one", "two")]]
+    bench = Bench(
+        by_model={"first": list(both), "second": list(both)},
+        model_providers=providers,
+        hedging={"enabled": True, "after": 0.5},
+    )
+
+    async def call() -> None:
+        if not streaming:
+            await bench.manager.generate("a", "hi")
+            return
+        async with bench.manager.stream("a", "hi") as stream:
+            _ = [event async for event in stream]
+
+    before = asyncio.all_tasks()
+    task = asyncio.create_task(call())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+
+    assert asyncio.all_tasks() == before
+    assert (
+        bench.script.closed == len(bench.asked) == len(bench.told(events.AttemptEnded))
+    )
+    limits_now = bench.manager._current.runtime.memory.limits
+    assert [limits_now.running(name) for name in providers] == [0, 0, 0]
+
+
+async def test_a_callers_own_deadline_in_mid_answer_is_nobodys_fault() -> None:
+    endless: ScriptedOutcome = [TextDelta("a"), Pause(5.0), TextDelta("b"), Pause(5.0)]
+    bench = Bench(by_model={"first": [endless] * 9})
+
+    for _ in range(5):
+        with pytest.raises(errors.ModelManagerError) as caught:
+            await bench.manager.generate("alone", "hi", timeout=2.0)
+        assert "deadline" in str(caught.value)
+
+    assert bench.told(events.BreakerChanged) == []
+
+
 # Events and the log
 
 
@@ -409,6 +490,20 @@ async def test_a_call_that_fails_or_is_cancelled_says_so_once() -> None:
 
     failed = [event.error for event in bench.told(events.CallFailed)]
     assert failed == ["AllCandidatesFailedError", "cancelled"]
+
+
+async def test_a_fault_that_nobody_foresaw_is_told_by_its_name() -> None:
+    bench = Bench(by_model={"first": ["fine"]})
+
+    def broken(*_: object, **__: object) -> object:
+        raise ZeroDivisionError
+
+    bench.script.open = broken  # type: ignore[method-assign,assignment]  # a third party's bug
+    with pytest.raises(ZeroDivisionError):
+        await bench.manager.generate("a", "hi")
+
+    assert [e.error for e in bench.told(events.CallFailed)] == ["ZeroDivisionError"]
+    assert bench.told(events.AttemptEnded)[0].record.outcome == "failed"
 
 
 async def test_a_listener_that_fails_harms_neither_the_call_nor_the_others(

@@ -11,6 +11,7 @@ from model_manager.errors import (
     MalformedResponseError,
     OutputInvalidError,
     ProviderError,
+    ProviderTimeoutError,
     StreamInterruptedError,
 )
 from model_manager.types import (
@@ -87,6 +88,8 @@ class Answer:
         self.vectors: tuple[tuple[float, ...], ...] = ()
         self.first_at: float | None = None
         """When the first piece came, on the clock's monotonic scale."""
+        self.cut_by_deadline = False
+        """Whether the call's own deadline ended it, which is nobody's fault."""
         self.handed_out = False
         """Whether a piece has reached the caller."""
         self._chunks = reply.chunks
@@ -143,17 +146,27 @@ class Answer:
             waits_for = next(steps)
         except StopIteration as ended:
             return cast("Chunk | None", ended.value)
-        stall = self.attempt.timeouts.stall
-        limit = self._left() if stall is None else min(stall, self._left())
+        stall, left = self.attempt.timeouts.stall, self._left()
+        limit = left if stall is None else min(stall, left)
         try:
             async with self._clock.timeout(limit):
                 return await _Rest(steps, waits_for)
         except TimeoutError:
+            if limit == left:
+                raise self._out_of_time() from None
             raise self._error(
                 StreamInterruptedError,
                 f"sent nothing for {limit:.1f} s in the middle of its answer.",
                 "Raise 'timeouts' in the configuration if the model is known to pause.",
             ) from None
+
+    def _out_of_time(self) -> ProviderError:
+        self.cut_by_deadline = True
+        return self._error(
+            ProviderTimeoutError,
+            "was still at its answer when the call's deadline passed.",
+            "Raise timeout= or 'timeouts.total'.",
+        )
 
     def _left(self) -> float:
         """Seconds until the whole call must be over."""

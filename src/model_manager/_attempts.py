@@ -316,7 +316,8 @@ class Attempts:
             error=turn.failure,
             first_after=first_after,
             limit=timeouts.first_token,
-            shortened=timeouts.is_shortened,
+            shortened=timeouts.is_shortened
+            or (answer is not None and answer.cut_by_deadline),
         )
         usage = record.usage
         if usage is not None and usage.output_tokens is not None:

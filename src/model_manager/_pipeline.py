@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from typing import cast
@@ -41,6 +43,7 @@ from model_manager.types import (
     StreamReset,
 )
 
+_IN_A_RACE = "another is asked already"
 _Opened = tuple[AsyncExitStack, "_Turn", Answer]
 
 
@@ -54,6 +57,9 @@ class _Turn:
     """Seconds slept since the last try."""
     decision: Decision | None = None
     """What follows the last failure; `None` while it is not judged."""
+    failure: ProviderError | None = None
+    races: bool = False
+    """Whether another candidate is asked at the same time: that is the second try."""
 
 
 class Walk:
@@ -106,7 +112,6 @@ class Walk:
             ProviderError: A failure after which nobody else is asked.
         """
         lost: Answer | None = None
-        error_name = "cancelled"
         self._tell_start()
         try:
             while self.answer is None:
@@ -132,11 +137,8 @@ class Walk:
                 # Outside the handler: an error of ours must not drag another along.
                 if failure is not None:
                     raise failure
-        except ModelManagerError as error:
-            error_name = type(error).__name__
-            raise
         finally:
-            self._tell_end(error_name)
+            self._tell_end(sys.exception())
 
     async def _next_answer(self) -> _Opened:
         """Open the answer of the next candidate, or of the one that outruns it."""
@@ -178,43 +180,57 @@ class Walk:
     async def _raced(self, turn: _Turn, after: float) -> _Opened:
         """Ask the next candidate as well when this one is slow; the first one wins."""
         other = _Turn(self._pending[0], hedged=True)
-
-        async def ask_other() -> _Opened:
-            self._pending.remove(other.candidate)
-            self._line.emit(
-                HedgeStarted(
-                    call_id=self.request.call_id,
-                    agent=self.request.agent,
-                    silent=turn.candidate.label,
-                    asked=other.candidate.label,
-                    after=after,
-                )
+        opened: _Opened | None = None
+        try:
+            opened = await hedged(
+                lambda: self._begin(turn),
+                lambda: self._also(other, turn, after),
+                after=after,
+                clock=self._line.clock,
+                is_final=lambda error: (
+                    _is_final(turn, error) or _is_final(other, error)
+                ),
+                drop=_discard,
             )
-            return await self._begin(other)
-
-        async def drop(opened: _Opened) -> None:
-            await opened[0].aclose()
-
-        opened = await hedged(
-            lambda: self._begin(turn),
-            ask_other,
-            after=after,
-            clock=self._line.clock,
-            drop=drop,
-        )
-        winner = opened[1]
-        loser = other if winner is turn else turn
-        if loser.decision is None and loser.candidate not in self._pending:
-            # It did not fail: should the winner break off, it may be asked again.
-            self._pending.insert(0, loser.candidate)
-            self._attempts.note(loser.candidate, f"{winner.candidate.label} was faster")
+        except ProviderError as error:
+            self._turn = other if other.failure is error else turn
+            raise
+        finally:
+            if opened is not None:
+                self._see_off(turn if opened[1] is other else other, by=opened[1])
         return opened
+
+    def _also(
+        self, other: _Turn, silent: _Turn, after: float
+    ) -> Coroutine[object, object, _Opened] | None:
+        """Ask a candidate while another is silent, if the call's attempts allow it."""
+        # One that failed and is about to be tried again has that send before it.
+        due = self._attempts.sent + (silent.decision is not None)
+        if due >= self._line.retry.attempts_per_call:
+            return None
+        self._pending.remove(other.candidate)
+        silent.races = other.races = True
+        self._line.emit(
+            HedgeStarted(
+                call_id=self.request.call_id,
+                agent=self.request.agent,
+                silent=silent.candidate.label,
+                asked=other.candidate.label,
+                after=after,
+            )
+        )
+        return self._begin(other)
+
+    def _see_off(self, loser: _Turn, *, by: _Turn) -> None:
+        """Note who lost a race; should the winner break off, it may be asked again."""
+        if loser.decision is None and loser.candidate not in self._pending:
+            self._pending.insert(0, loser.candidate)
+            self._attempts.note(loser.candidate, f"{by.candidate.label} was faster")
 
     def _hedge_after(self, candidate: Candidate) -> float | None:
         """Return after how many seconds the next candidate is asked as well."""
         line = self._line
-        spare = line.retry.attempts_per_call - self._attempts.sent
-        if not line.hedging.enabled or not self._pending or spare <= 1:
+        if not line.hedging.enabled or not self._pending:
             return None
         return line.hedging.after or line.memory.latency.p95(
             candidate, streaming=self.request.streaming
@@ -233,7 +249,9 @@ class Walk:
             others_left=bool(self._pending),
             remaining=self._deadline.remaining,
             handed_out=handed_out,
-            barred=_rested(rest_of(memory.breakers.resting(), candidate)),
+            barred=_IN_A_RACE
+            if turn.races
+            else _rested(rest_of(memory.breakers.resting(), candidate)),
         )
         decision = self._decided(error, situation)
         if decision.action == "retry" and not memory.quotas.take(candidate.endpoint):
@@ -251,7 +269,7 @@ class Walk:
                 wait=decision.wait,
             )
         )
-        turn.decision = decision
+        turn.decision, turn.failure = decision, error
         self._turn = turn
         return decision
 
@@ -316,7 +334,7 @@ class Walk:
             )
         )
 
-    def _tell_end(self, error_name: str) -> None:
+    def _tell_end(self, error: BaseException | None) -> None:
         request, answer = self.request, self.answer
         seconds = self._line.clock.monotonic() - self.started
         if answer is None:
@@ -324,7 +342,10 @@ class Walk:
                 CallFailed(
                     call_id=request.call_id,
                     agent=request.agent,
-                    error=error_name,
+                    # Whoever leaves or is cancelled raises no ordinary exception.
+                    error=type(error).__name__
+                    if isinstance(error, Exception)
+                    else "cancelled",
                     seconds=seconds,
                     attempts=self._attempts.sent,
                 )
@@ -342,6 +363,18 @@ class Walk:
                 cost=self.records[-1].cost,
             )
         )
+
+
+def _is_final(turn: _Turn, error: BaseException) -> bool:
+    """Whether nobody else may be asked after this failure."""
+    decision = turn.decision
+    return turn.failure is error and decision is not None and decision.action == "stop"
+
+
+async def _discard(opened: _Opened) -> None:
+    """Close an answer that lost its race, as one that was cancelled."""
+    stack, error = opened[0], asyncio.CancelledError()
+    await stack.__aexit__(asyncio.CancelledError, error, None)
 
 
 def _rested(rest: Rest | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -47,7 +48,12 @@ class Race:
         after: float = 1.0,
     ) -> str:
         return await hedged(
-            first, second, after=after, clock=self.clock, drop=self.drop
+            first,
+            second,
+            after=after,
+            clock=self.clock,
+            is_final=lambda error: isinstance(error, KeyError),
+            drop=self.drop,
         )
 
 
@@ -122,6 +128,71 @@ async def test_cancelling_the_race_cancels_both() -> None:
         await task
 
     assert race.ended == {"first": "cancelled", "second": "cancelled"}
+
+
+async def test_a_final_failure_ends_the_race_for_both() -> None:
+    race = Race()
+
+    with pytest.raises(KeyError):
+        await race.run(
+            race.runner("first", 3.0), race.runner("second", 0.5, KeyError("final"))
+        )
+
+    assert race.ended["first"] == "cancelled"
+
+
+async def test_nobody_is_asked_as_well_where_nobody_may_be() -> None:
+    race = Race()
+
+    won = await hedged(
+        race.runner("first", 3.0),
+        lambda: None,
+        after=1.0,
+        clock=race.clock,
+        is_final=lambda _error: False,
+        drop=race.drop,
+    )
+
+    assert won == "first"
+
+
+@pytest.mark.parametrize("turns", range(30))
+async def test_a_cancellation_at_any_moment_leaves_nothing_open(turns: int) -> None:
+    """Also while the loser is seen off: then the winner is closed as well."""
+    opened: list[str] = []
+    closed: list[str] = []
+
+    async def runner(name: str) -> str:
+        try:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        finally:
+            # A loser takes its time to end.
+            for _ in range(3):
+                await asyncio.sleep(0)
+        opened.append(name)
+        return name
+
+    async def drop(name: str) -> None:
+        closed.append(name)
+
+    task = asyncio.ensure_future(
+        hedged(
+            lambda: runner("first"),
+            lambda: runner("second"),
+            after=0.0,
+            clock=FakeClock(),
+            is_final=lambda _error: False,
+            drop=drop,
+        )
+    )
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        closed.append(await task)
+
+    assert sorted(opened) == sorted(closed)
 
 
 @settings(max_examples=60, deadline=None)
