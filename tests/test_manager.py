@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from typing_extensions import override
 
 from model_manager import Message, ModelManager, Tool, ToolResult, errors
 from model_manager.testing import (
@@ -612,3 +613,60 @@ async def test_what_a_providers_headers_tell_holds_the_next_call_back() -> None:
     assert (first.text, second.text) == ("first", "second")
     assert first.attempts[0].queued == 0.0
     assert 0.1 < second.attempts[0].queued < 5.0
+
+
+async def test_a_hundred_first_calls_look_at_a_local_server_once() -> None:
+    async with OllamaServer(models=["m"]) as server:
+        config = {
+            "version": "1.1.0",
+            "agent_models": {"a": {"local": "m"}},
+            "model_providers": {
+                "ollama": {
+                    "base_url": server.base_url,
+                    "models": {"m": {}},
+                    "limits": {"concurrency": 50, "max_queued": 100},
+                }
+            },
+        }
+        async with ModelManager(config, environ={}) as manager:
+            await asyncio.gather(*(manager.generate("a", "hi") for _ in range(100)))
+        looks = [r for r in server.requests if r.path == "/api/tags"]
+
+    assert len(looks) == 1
+
+
+async def test_an_endpoint_that_cannot_be_asked_fails_nobody_elses_calls() -> None:
+    class Odd(ScriptedProvider):
+        @override
+        async def check(self) -> Any:
+            message = "a bug with a secret in it"
+            raise OSError(message)
+
+    odd, fine = Odd(), ScriptedProvider("fine")
+    config = {
+        "version": "1.1.0",
+        "agent_models": {"a": {"primary": "m"}},
+        "model_providers": {
+            "odd": {
+                "kind": "odd",
+                "base_url": "http://127.0.0.1:9",
+                "models": {"x": {}},
+            },
+            "none": {"kind": "nonsense", "base_url": "http://127.0.0.1:8"},
+            "up": {"kind": "up", "base_url": "https://up.example", "models": {"m": {}}},
+        },
+    }
+
+    def factory(*_: Any, **__: Any) -> Any:
+        return odd
+
+    manager = ModelManager(
+        config, providers={"odd": factory, "up": fine.factory}, environ={}
+    )
+
+    assert (await manager.generate("a", "hi")).text == "fine"
+    health = {e.endpoint: e for e in (await manager.health()).endpoints}
+    assert health["odd"].status == health["none"].status == "error"
+    assert "OSError" in health["odd"].detail
+    assert "secret" not in str(health["odd"])
+    assert "nonsense" in health["none"].detail

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import pytest
 
 from model_manager import ModelManager, errors, events
+from model_manager._runtime import Runtime
 from model_manager.testing import FakeClock, Pause, ScriptedProvider, said
 
 T = TypeVar("T")
@@ -243,6 +244,40 @@ async def test_a_watched_file_is_reloaded_when_it_changes(tmp_path: Path) -> Non
         assert (await bench.manager.health()).config_problem
 
     assert not _watchers(), "closing the manager ends the thread"
+
+
+async def test_watching_follows_to_another_file(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "models_config.json", watch=True)
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(config(primary="two")), encoding="utf-8")
+    await bench.manager.reload(other)
+    happened = threading.Event()
+    bench.manager.events.subscribe(lambda _event: happened.set())
+
+    async with bench.manager:
+        other.write_text(json.dumps(config(timeouts={"total": 7})), encoding="utf-8")
+        assert await asyncio.to_thread(happened.wait, 20)
+        assert bench.manager.config.timeouts.total == 7
+        await bench.manager.reload(config())
+        assert not _watchers(), "a mapping is no file to watch"
+
+
+async def test_each_replaced_runtime_closes_its_providers_once(bench: Bench) -> None:
+    closed: list[str] = []
+    original = Runtime.aclose_providers
+
+    async def counted(runtime: Runtime) -> None:
+        closed.append(runtime.config.fingerprint)
+        await original(runtime)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Runtime, "aclose_providers", counted)
+        await asyncio.gather(*(bench.manager.reload() for _ in range(4)))
+        bench.manager._current.reload_changed()
+        assert len(closed) == 4
+        await bench.manager.generate("a", "hi")
+
+    assert len(closed) == 5, "what a watching thread retired is closed by the next call"
 
 
 def test_a_forgotten_manager_leaves_no_thread_behind(tmp_path: Path) -> None:

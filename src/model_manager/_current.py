@@ -47,6 +47,8 @@ class Current:
         self._surroundings = surroundings
         self._path = config_path(source, environ=surroundings.environ)
         self._held = _Held(Runtime(self._loaded(source), surroundings))
+        self._leftover: list[Runtime] = []
+        """Replaced and left by their last call; to be closed where there is a loop."""
         self._problem = ""
         self._watch: Watch | None = None
         self._lock = threading.Lock()
@@ -76,18 +78,25 @@ class Current:
             return held
 
     def leave(self, held: _Held) -> bool:
-        """Count a call out; `True` when it was the last of a replaced runtime."""
+        """Count a call out; `True` when there is something to close now."""
         with self._lock:
             held.calls -= 1
-            return held.is_retired and held.calls == 0
+            if held.is_retired and not held.calls:
+                self._leftover.append(held.runtime)
+            return bool(self._leftover)
+
+    async def close_leftover(self) -> None:
+        """Close the runtimes that were replaced and left by their last call."""
+        with self._lock:
+            runtimes, self._leftover = self._leftover, []
+        for runtime in runtimes:
+            await runtime.aclose_providers()
 
     async def reload(self, source: Source) -> Config:
         """Put a new configuration in force; see `ModelManager.reload`."""
-        old = self._held
         # Reading and checking block; other calls of this loop go on meanwhile.
         config = await asyncio.to_thread(self._load, source)
-        if old.is_retired and not old.calls:
-            await old.runtime.aclose_providers()
+        await self.close_leftover()
         return config
 
     def reload_changed(self) -> None:
@@ -119,6 +128,7 @@ class Current:
         watch, self._watch = self._watch, None
         if watch is not None:
             await asyncio.to_thread(watch.stop)
+        await self.close_leftover()
         await self.runtime.aclose()
 
     def _load(self, source: Source) -> Config:
@@ -133,14 +143,28 @@ class Current:
                     ConfigRejected(version=before, reason=error.what)
                 )
                 raise
-            with self._lock:
-                self._held.is_retired = True
-                self._held = held
+            self._put_in_force(held)
             if source is not None:
-                self._path = config_path(source, environ=self._surroundings.environ)
+                self._aim_at(config_path(source, environ=self._surroundings.environ))
             self._problem = ""
         self._surroundings.emit(ConfigReloaded(before=before, after=config.fingerprint))
         return config
+
+    def _put_in_force(self, held: _Held) -> None:
+        with self._lock:
+            old, self._held = self._held, held
+            old.is_retired = True
+            if not old.calls:
+                self._leftover.append(old.runtime)
+
+    def _aim_at(self, path: Path | None) -> None:
+        """Read, and watch where that was wanted, another file from now on."""
+        before, self._path = self._path, path
+        if self._watch is not None and path != before:
+            self._watch.stop()
+            self._watch = None
+            if path is not None:
+                self.watch()
 
     def _loaded(self, source: Source) -> Config:
         given = self._path if source is None else source
@@ -169,7 +193,7 @@ class Use:
         """Leave it; the last call of a replaced runtime closes it."""
         held, self._held = self._held, None
         if held is not None and self._current.leave(held):
-            await held.runtime.aclose_providers()
+            await self._current.close_leftover()
 
 
 def _begin_anew_in_children(current: Current) -> None:

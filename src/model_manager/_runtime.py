@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from pydantic import SecretStr
 
 from model_manager._attempts import Line
+from model_manager._looks import Looks
 from model_manager._outcome import nobody
 from model_manager._pipeline import Walk
 from model_manager.config import Config, Endpoint, read_keys
+from model_manager.errors import ModelManagerError
 from model_manager.events import Event
 from model_manager.providers import (
     HttpPool,
@@ -29,6 +31,7 @@ from model_manager.types import (
     EndpointHealth,
     Facts,
     Health,
+    HealthStatus,
     Provider,
     Reply,
     Request,
@@ -40,8 +43,6 @@ _LOOK_SECONDS = 2.0
 """How long a call may wait to hear what a local server has installed."""
 _LOOK_SHARE = 0.2
 """The most of a call's own time that may go into that."""
-_LOOK_AGAIN = 60.0
-"""Seconds before a server that did not tell is asked again."""
 _HEALTH_SECONDS = 10.0
 _REST_STEP = 0.05
 """Seconds to wait at least before a resting candidate is looked at again."""
@@ -83,7 +84,7 @@ class Runtime:
         self._keys, self._missing = read_keys(config, surroundings.environ)
         self._providers: dict[str, Provider] = {}
         self._lock = threading.Lock()
-        self._looked_at: dict[str, float] = {}
+        self._looks = Looks(self._check, self.clock)
         self._local = {e.name for e in config.endpoints.values() if e.is_local}
         self._servers: dict[str, LocalInventory] = {}
         self._mute = {n for n in self._local if not config.endpoints[n].base_url}
@@ -254,35 +255,28 @@ class Runtime:
         Runs before a call's route is planned, so that a model that is not there is
         never tried and the best one that is there is known.
         """
-        now = self.clock.monotonic()
         waiting = [
             name
             for name in self._local - self._mute
-            if not self._has_told(name) and self._may_look(name, now)
+            if not self._has_told(name) and self._looks.is_due(name)
         ]
         if waiting:
-            await asyncio.gather(*(self._check(name, seconds) for name in waiting))
-            self._looked_at.update(dict.fromkeys(waiting, now))
+            await self._looks.at(waiting, seconds=seconds)
 
     async def _look_again(self, route: Route, seconds: float) -> bool:
         """Ask again who refused a model as not installed, if that was a while ago.
 
         It may have been installed since; `True` when anybody was asked.
         """
-        now = self.clock.monotonic()
         doubtful = {
             refusal.candidate.endpoint
             for refusal in route.refused
             if refusal.code == "not_installed"
-            and self._may_look(refusal.candidate.endpoint, now)
+            and self._looks.is_due(refusal.candidate.endpoint)
         }
-        await asyncio.gather(*(self._check(name, seconds) for name in doubtful))
-        self._looked_at.update(dict.fromkeys(doubtful, now))
+        if doubtful:
+            await self._looks.at(doubtful, seconds=seconds)
         return bool(doubtful)
-
-    def _may_look(self, name: str, now: float) -> bool:
-        looked_at = self._looked_at.get(name)
-        return looked_at is None or now - looked_at >= _LOOK_AGAIN
 
     def _has_told(self, name: str) -> bool:
         server = self._servers.get(name)
@@ -290,13 +284,20 @@ class Runtime:
 
     async def _check(self, name: str, seconds: float) -> EndpointHealth:
         endpoint = self.config.endpoints[name]
+        status: HealthStatus = "error"
         try:
             async with self.clock.timeout(seconds):
                 return await self._provider(name).check()
         except TimeoutError:
-            return EndpointHealth(
-                endpoint=name,
-                kind=endpoint.kind,
-                status="unreachable",
-                detail=f"no answer in {seconds:g} s; is the server running?",
+            status, detail = (
+                "unreachable",
+                f"no answer in {seconds:g} s; is it running?",
             )
+        except ModelManagerError as error:
+            detail = str(error)
+        except Exception as error:  # noqa: BLE001 - an adapter may be somebody else's
+            # One endpoint that cannot be asked must not fail the calls of the others.
+            detail = f"its adapter failed: {type(error).__name__}"
+        return EndpointHealth(
+            endpoint=name, kind=endpoint.kind, status=status, detail=detail
+        )
