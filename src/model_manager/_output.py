@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core.core_schema import ErrorType
 
 from model_manager.errors import InvalidRequestError, OutputInvalidError
 from model_manager.types import OutputSpec
 
 _SHOWN = 3
 """Faults that an error's message names."""
+_KINDS = frozenset(get_args(ErrorType))
+"""What pydantic calls its faults; a validator's own name for one may hold an answer."""
 
 
 def output_spec(output_type: object) -> OutputSpec | None:
@@ -49,10 +52,12 @@ def _from_schema(schema: Mapping[str, object]) -> OutputSpec:
     # An empty registry: by itself the library would fetch remote references.
     validator = checker(schema, registry=Registry())
 
+    names = frozenset(_property_names(schema))
+
     def parse(text: str) -> object:
         value = _loads(text)
         faults = [
-            f"{fault.json_path} ({fault.validator})"
+            f"{_place(fault.absolute_path, names)} ({fault.validator})"
             for fault in validator.iter_errors(value)
         ]
         if faults:
@@ -60,7 +65,8 @@ def _from_schema(schema: Mapping[str, object]) -> OutputSpec:
         return value
 
     title = schema.get("title")
-    return OutputSpec(_name(title if isinstance(title, str) else ""), schema, parse)
+    name = _name(title if isinstance(title, str) else "")
+    return OutputSpec(name, schema, _reporting(parse))
 
 
 def _must_resolve(schema: Mapping[str, object]) -> None:
@@ -81,16 +87,28 @@ def _must_resolve(schema: Mapping[str, object]) -> None:
             ) from None
 
 
-def _references(part: object) -> Iterator[str]:
-    if isinstance(part, Mapping):
+def _references(schema: object) -> Iterator[str]:
+    for part in _mappings(schema):
         reference = part.get("$ref")
         if isinstance(reference, str):
             yield reference
-        for value in part.values():
-            yield from _references(value)
-    elif isinstance(part, (list, tuple)):
+
+
+def _property_names(schema: object) -> Iterator[str]:
+    for part in _mappings(schema):
+        properties = part.get("properties")
+        if isinstance(properties, Mapping):
+            yield from properties
+
+
+def _mappings(part: object) -> Iterator[Mapping[str, object]]:
+    """Yield every mapping of a schema, at whatever depth."""
+    if isinstance(part, Mapping):
+        yield part
+        part = tuple(part.values())
+    if isinstance(part, (list, tuple)):
         for value in part:
-            yield from _references(value)
+            yield from _mappings(value)
 
 
 def _from_type(output_type: object) -> OutputSpec:
@@ -112,6 +130,7 @@ def _from_known_type(output_type: Any) -> OutputSpec:
     adapter: TypeAdapter[object] = TypeAdapter(output_type)
     schema = adapter.json_schema()
     _must_be_object(schema)
+    names = frozenset(_property_names(schema))
 
     def parse(text: str) -> object:
         try:
@@ -121,12 +140,15 @@ def _from_known_type(output_type: Any) -> OutputSpec:
             details = error.errors(
                 include_input=False, include_url=False, include_context=False
             )
-        raise _invalid(
-            [f"{'.'.join(map(str, d['loc'])) or '$'} ({d['type']})" for d in details],
-            text,
-        )
+        faults = [
+            f"{_place(d['loc'], names)} "
+            f"({d['type'] if d['type'] in _KINDS else 'custom_error'})"
+            for d in details
+        ]
+        raise _invalid(faults, text)
 
-    return OutputSpec(_name(getattr(output_type, "__name__", "")), schema, parse)
+    name = _name(getattr(output_type, "__name__", ""))
+    return OutputSpec(name, schema, _reporting(parse))
 
 
 def _must_be_object(schema: Mapping[str, object]) -> None:
@@ -152,6 +174,33 @@ def _unfenced(text: str) -> str:
     if text.startswith("```") and text.endswith("```") and "\n" in text:
         return text[text.index("\n") : -3].strip()
     return text
+
+
+def _place(path: Iterable[object], names: frozenset[str]) -> str:
+    """Return a place in the answer, with `*` for keys that the schema does not name.
+
+    Those are the model's words, as in a mapping or in a field too many.
+    """
+    kept = [
+        f"[{part}]" if type(part) is int else f".{part}" if part in names else ".*"
+        for part in path
+    ]
+    return "".join(["$", *kept])
+
+
+def _reporting(parse: Callable[[str], object]) -> Callable[[str], object]:
+    """Tell of whatever a parser raises as of an answer that does not fit."""
+
+    def reporting(text: str) -> object:
+        try:
+            return parse(text)
+        except OutputInvalidError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a validator of the caller's own may raise anything, and quote the answer in it
+            kind = type(error).__name__
+        raise _invalid([f"$ ({kind})"], text)
+
+    return reporting
 
 
 def _invalid(faults: list[str], text: str) -> OutputInvalidError:
