@@ -168,6 +168,7 @@ class Attempts:
         except UnavailableError as error:
             self._skip(candidate, error)
             raise
+        slot.sent()
         turn = Turn(attempt, ticket, slot=slot, settle=self._settle)
         turn.waited, turn.hedged = waited, hedged
         turn.began = self._line.clock.monotonic()

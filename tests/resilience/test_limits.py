@@ -16,6 +16,7 @@ from model_manager.config import Limits as LimitSettings
 from model_manager.events import Event, QueueWaited
 from model_manager.resilience import Limits, Slot
 from model_manager.resilience._gate import Place
+from model_manager.resilience._told import Mark, Told
 from model_manager.testing import FakeClock
 from model_manager.types import Candidate, Priority, RateLimit, Request
 
@@ -54,12 +55,15 @@ class Scene:
         priority: Priority = "interactive",
         tokens: int = 1,
         max_wait: float = 100.0,
+        sent: bool = True,
     ) -> AsyncIterator[Slot]:
         request = Request(agent=agent, priority=priority, call_id=f"of {agent}")
         turn = self.limits.slot(
             candidate(model), request=request, tokens=tokens, max_wait=max_wait
         )
         async with turn as slot:
+            if sent:
+                slot.sent()
             self.turns.append(agent)
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)
@@ -98,6 +102,7 @@ async def test_without_limits_every_call_goes_its_way_at_no_cost() -> None:
     async with scene.slot() as one, scene.slot() as two:
         assert one is two
         assert one.waited == 0.0
+        one.sent()
         one.used(5)
     assert scene.limits.slot(
         candidate(), request=Request(agent="a"), max_wait=0
@@ -311,6 +316,91 @@ async def test_a_call_larger_than_the_limit_goes_alone_instead_of_never() -> Non
     scene = Scene(tokens_per_minute=100)
     await scene.call(tokens=500, max_wait=0.0)
     assert (await scene.refused(tokens=1, max_wait=0.0)).code == "limit"
+
+
+async def test_a_slot_with_which_nothing_was_sent_uses_up_no_minute() -> None:
+    scene = Scene(requests_per_minute=2, tokens_per_minute=100)
+    await scene.call(tokens=10)
+    for _ in range(8):
+        await scene.call(tokens=90, max_wait=0.0, sent=False)
+    await scene.call(tokens=90, max_wait=0.0)
+    assert (await scene.refused(tokens=1, max_wait=0.0)).code == "limit"
+
+
+async def test_what_is_given_back_lets_a_waiting_call_in_at_once() -> None:
+    scene = Scene(requests_per_minute=1)
+    async with scene.slot(sent=False):
+        waiting = start(scene)
+        await settle()
+        assert not waiting.done()
+    await waiting
+    assert scene.waits[0].seconds == 0.0
+
+
+async def test_who_is_granted_and_cancelled_at_once_uses_up_no_minute() -> None:
+    scene = Scene(concurrency=1, requests_per_minute=2)
+    async with scene.slot():
+        doomed = start(scene, "doomed")
+        await settle()
+    doomed.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await doomed
+    await scene.call(max_wait=0.0)
+    assert (await scene.refused(max_wait=0.0)).code == "limit"
+
+
+async def test_a_slot_that_is_left_unused_after_its_minute_changes_no_later_one() -> (
+    None
+):
+    scene = Scene(requests_per_minute=1)
+    async with scene.slot(sent=False):
+        scene.clock.advance(61.0)
+        await scene.call(max_wait=0.0)
+    assert (await scene.refused(max_wait=0.0)).code == "limit"
+
+
+async def test_a_slot_left_unused_is_not_taken_off_what_the_provider_told() -> None:
+    scene = Scene()
+    scene.limits.learn(candidate(), RateLimit(requests_remaining=2, requests_reset=9))
+    await scene.call(max_wait=0.0, sent=False)
+    await scene.call(max_wait=0.0)
+    await scene.call(max_wait=0.0)
+    assert (await scene.refused(max_wait=0.0)).code == "limit"
+
+
+@given(
+    left=st.integers(1, 8),
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["begin", "take back", "answer"]), st.integers(0, 30)
+        ),
+        max_size=40,
+    ),
+)
+def test_what_a_provider_told_is_counted_down_by_what_was_sent_after_it(
+    left: int, steps: list[tuple[str, int]]
+) -> None:
+    told = Told()
+    told.learn(RateLimit(requests_remaining=left, requests_reset=9), now=0, since=None)
+    under_way: list[Mark] = []
+    made: set[int] = set()
+    since = 0
+    for step, which in steps:
+        if step == "begin":
+            under_way.append(told.begin(0))
+            made.add(under_way[-1].begun)
+        elif under_way:
+            mark = under_way.pop(which % len(under_way))
+            if step == "take back":
+                told.take_back(mark)
+                made.discard(mark.begun)
+            else:
+                since = mark.begun
+                rate_limit = RateLimit(requests_remaining=left, requests_reset=9)
+                told.learn(rate_limit, now=0, since=mark)
+
+    later = sum(call > since for call in made)
+    assert (told.wait_for(0, now=0) > 0) == (left - later < 1)
 
 
 async def test_a_provider_that_says_nothing_is_left_holds_calls_until_its_reset() -> (

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from model_manager.config import Limits as LimitSettings
 from model_manager.resilience._queue import Queue
-from model_manager.resilience._told import Told, is_plenty
+from model_manager.resilience._told import Mark, Told, is_plenty
 from model_manager.resilience._window import Grain, Window
 from model_manager.types import RateLimit
 
@@ -23,7 +23,11 @@ _ROUNDING = 1e-6
 
 
 class Slot:
-    """A place at an endpoint, held until its context is left."""
+    """A place at an endpoint, held until its context is left.
+
+    One that is left without `sent` counts for nothing: its request and tokens are given
+    back to the rates, as if it had never been taken.
+    """
 
     __slots__ = ("waited",)
 
@@ -31,6 +35,9 @@ class Slot:
         """Begin with no wait."""
         self.waited = 0.0
         """Seconds that it took to get it."""
+
+    def sent(self) -> None:
+        """Tell that the request goes out now; call it right before it does."""
 
     def used(self, tokens: int | None) -> None:
         """Tell how many tokens, in and out, the call took in the end.
@@ -49,12 +56,13 @@ class Place(Slot):
         "gate",
         "grain",
         "is_batch",
+        "is_sent",
         "look_at",
         "loop",
+        "mark",
         "model",
         "state",
         "tokens",
-        "told",
         "turn",
     )
 
@@ -68,6 +76,7 @@ class Place(Slot):
         self.model = model
         self.tokens = tokens
         self.is_batch = is_batch
+        self.is_sent = False
         self.loop = asyncio.get_running_loop()
         self.state: Literal["waiting", "held", "gone"] = "waiting"
         self.deadline = math.inf
@@ -75,7 +84,11 @@ class Place(Slot):
         """When to look again, because a rate may have room then."""
         self.turn: asyncio.Future[None] | None = None
         self.grain: Grain | None = None
-        self.told: tuple[int, int] | None = None
+        self.mark: Mark | None = None
+
+    @override
+    def sent(self) -> None:
+        self.is_sent = True
 
     @override
     def used(self, tokens: int | None) -> None:
@@ -216,7 +229,7 @@ class Gate:
             if told is None:
                 self._make_room(now)
                 told = self._told[model] = Told()
-            told.learn(rate_limit, now=now, since=None if by is None else by.told)
+            told.learn(rate_limit, now=now, since=None if by is None else by.mark)
             if told.is_over(now):
                 del self._told[model]
             self._pump(now)
@@ -232,6 +245,8 @@ class Gate:
     def _strike(self, place: Place) -> None:
         if place.state == "waiting":
             self._queue.remove(place)
+        elif place.state == "held" and not place.is_sent:
+            self._take_back(place)
         place.state = "gone"
         self._holders.discard(place)
 
@@ -265,7 +280,14 @@ class Gate:
         place.grain = self._window.add(place.tokens, now=now)
         told = self._told.get(place.model)
         if told is not None:
-            place.told = told.begin(place.tokens)
+            place.mark = told.begin(place.tokens)
+
+    def _take_back(self, place: Place) -> None:
+        """Give the rates back what nothing was sent for."""
+        if place.grain is not None:
+            self._window.take_back(place.grain, place.tokens)
+        if place.mark is not None:
+            place.mark.told.take_back(place.mark)
 
     def _pump(self, now: float, *, looker: Place | None = None) -> None:
         """Hand slots to those whose turn it is, as long as there are any."""

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections import deque
+from dataclasses import dataclass
 
 from model_manager.types import RateLimit
 
 _PLENTY_OF_REQUESTS = 1000
 _PLENTY_OF_TOKENS = 2_000_000
+_MOST_TAKEN_BACK = 200
+"""Calls that are remembered as not made; one more or less is a wait too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where a call stands among those that began for one model."""
+
+    told: Told
+    """Whom it was counted by."""
+    begun: int
+    """Calls that had begun, this one included."""
+    sent: int
+    """Tokens of those calls, as estimated."""
+    tokens: int
+    """Its own."""
 
 
 class Told:
@@ -17,12 +35,14 @@ class Told:
     """
 
     __slots__ = (
+        "_begun",
         "_requests",
         "_requests_until",
+        "_seen",
+        "_sent",
+        "_taken_back",
         "_tokens",
         "_tokens_until",
-        "begun",
-        "sent",
     )
 
     def __init__(self) -> None:
@@ -31,25 +51,28 @@ class Told:
         self._requests_until = -math.inf
         self._tokens = math.inf
         self._tokens_until = -math.inf
-        self.begun = 0
+        self._begun = 0
         """Calls that began, ever."""
-        self.sent = 0
+        self._sent = 0
         """Tokens of those calls, as estimated."""
+        self._seen = 0
+        """Calls that are in what was told last; later ones are counted here."""
+        self._taken_back: deque[Mark] = deque(maxlen=_MOST_TAKEN_BACK)
 
-    def learn(
-        self, rate_limit: RateLimit, *, now: float, since: tuple[int, int] | None
-    ) -> None:
+    def learn(self, rate_limit: RateLimit, *, now: float, since: Mark | None) -> None:
         """Take over what an answer told; what it did not tell stays.
 
         Args:
             rate_limit: What it told.
             now: When it told it.
-            since: `begun` and `sent` as they were when its call began: what began
-                after it is not in what it told yet.
+            since: Where its call stands: what began after it is not in what it told
+                yet. A mark of somebody else's is as good as none.
         """
-        calls, tokens = (0, 0)
-        if since is not None:
-            calls, tokens = self.begun - since[0], self.sent - since[1]
+        calls = tokens = 0
+        self._seen = self._begun
+        if since is not None and since.told is self:
+            calls, tokens = self._begun_after(since)
+            self._seen = since.begun
         if rate_limit.requests_remaining is not None:
             self._requests = rate_limit.requests_remaining - calls
             self._requests_until = _until(rate_limit.requests_reset, now)
@@ -66,17 +89,33 @@ class Told:
             until = max(until, self._tokens_until)
         return until - now
 
-    def begin(self, tokens: int) -> tuple[int, int]:
+    def begin(self, tokens: int) -> Mark:
         """Count a call that begins, until an answer tells anew."""
         self._requests -= 1
         self._tokens -= tokens
-        self.begun += 1
-        self.sent += tokens
-        return self.begun, self.sent
+        self._begun += 1
+        self._sent += tokens
+        return Mark(self, self._begun, self._sent, tokens)
+
+    def take_back(self, mark: Mark) -> None:
+        """Uncount a call that was not made after all."""
+        self._taken_back.append(mark)
+        if mark.begun > self._seen:
+            self._requests += 1
+            self._tokens += mark.tokens
 
     def is_over(self, now: float) -> bool:
         """Whether all that was told is out of date."""
         return now >= max(self._requests_until, self._tokens_until)
+
+    def _begun_after(self, mark: Mark) -> tuple[int, int]:
+        calls, tokens = self._begun - mark.begun, self._sent - mark.sent
+        # A copy: a forgotten call may be collected, and taken back, at any moment.
+        for one in tuple(self._taken_back):
+            if one.begun > mark.begun:
+                calls -= 1
+                tokens -= one.tokens
+        return calls, tokens
 
 
 def is_plenty(rate_limit: RateLimit) -> bool:

@@ -82,6 +82,15 @@ class Window:
             grain.tokens += more
             self._tokens += more
 
+    def take_back(self, grain: Grain, tokens: int) -> None:
+        """Uncount a request that was not made after all."""
+        # Forgets nothing meanwhile: this may run in the midst of a look at the grains.
+        if self._grains and grain.first >= self._grains[0].first:
+            grain.requests -= 1
+            self._requests -= 1
+            grain.tokens -= tokens
+            self._tokens -= tokens
+
     def _fits(self, requests: int, used: int, tokens: int) -> bool:
         if self.most_requests is not None and requests >= self.most_requests:
             return False
