@@ -14,7 +14,7 @@ from model_manager._attempts import Line
 from model_manager._looks import Looks
 from model_manager._outcome import nobody
 from model_manager._pipeline import Walk
-from model_manager.config import Config, Endpoint, read_keys
+from model_manager.config import Config, Endpoint, Limits, read_keys
 from model_manager.errors import ModelManagerError
 from model_manager.events import Event
 from model_manager.providers import (
@@ -214,13 +214,20 @@ class Runtime:
         return min(waits, default=None)
 
     def _unchanged_since(self, old: Runtime) -> set[str]:
-        """Return the endpoints that are what they were, key included."""
+        """Return the endpoints that are what they were, key included.
+
+        Their models and limits may be others: whoever counts takes over new limits.
+        """
+
+        def place(endpoint: Endpoint) -> Endpoint:
+            return replace(endpoint, models={}, limits=Limits())
+
         before = old.config.endpoints
         return {
             name
             for name, endpoint in self.config.endpoints.items()
             if name in before
-            and replace(endpoint, models={}) == replace(before[name], models={})
+            and place(endpoint) == place(before[name])
             and self._keys.get(name) == old._keys.get(name)
         }
 

@@ -584,6 +584,53 @@ async def test_calls_under_way_on_the_old_configuration_count_on_the_new_one() -
     await waiting
 
 
+async def test_a_raised_limit_lets_those_in_who_wait_on_the_old_configuration() -> None:
+    old, new = Scene(concurrency=1), Scene(concurrency=2, requests_per_minute=3)
+    async with old.slot():
+        waiting = [start(old), start(old)]
+        await settle()
+        assert len(old.turns) == 1
+        new.limits.carry_over(old.limits, {"e"})
+        await settle()
+        assert len(old.turns) == 3
+        assert old.most_at_once == 2
+    await asyncio.gather(*waiting)
+
+
+async def test_a_raised_rate_lets_those_in_who_wait_on_the_old_configuration() -> None:
+    old, new = Scene(requests_per_minute=1), Scene(requests_per_minute=3)
+    await old.call()
+    waiting = [start(old) for _ in range(3)]
+    await settle()
+    new.limits.carry_over(old.limits, {"e"})
+    await settle()
+    assert [one.done() for one in waiting] == [True, True, False]
+    old.clock.advance(60.1)
+    await asyncio.gather(*waiting)
+
+
+async def test_a_lifted_limit_lets_everybody_in() -> None:
+    old, new = Scene(concurrency=1), Scene()
+    async with old.slot():
+        waiting = [start(old) for _ in range(3)]
+        await settle()
+        new.limits.carry_over(old.limits, {"e"})
+        await asyncio.gather(*waiting, new.call(max_wait=0.0))
+    assert (new.limits.running("e"), new.limits.queued("e")) == (0, 0)
+
+
+async def test_a_lowered_limit_counts_the_calls_that_are_there_already() -> None:
+    old, new = Scene(concurrency=3), Scene(concurrency=1)
+    async with old.slot():
+        async with old.slot():
+            new.limits.carry_over(old.limits, {"e"})
+            waiting = start(new)
+            await settle()
+        await settle()
+        assert not waiting.done()
+    await waiting
+
+
 Plan = list[tuple[int, int, bool, int]]
 
 

@@ -124,21 +124,14 @@ class Gate:
         """Let calls in as `limits` say."""
         self.limits = limits
         self._monotonic = monotonic
-        self._bounded = (
-            limits.concurrency is not None
-            or limits.requests_per_minute is not None
-            or limits.tokens_per_minute is not None
-        )
         self._lock = RLock()
         self._holders: set[Place] = set()
         self._queue: Queue[Place] = Queue()
-        self._window = Window(
-            most_requests=limits.requests_per_minute,
-            most_tokens=limits.tokens_per_minute,
-        )
+        self._window = Window()
         self._told: dict[str, Told] = {}
         self._pumping = False
         self._left: list[Place] = []
+        self.take_over(limits)
 
     @property
     def is_open(self) -> bool:
@@ -233,6 +226,19 @@ class Gate:
             if told.is_over(now):
                 del self._told[model]
             self._pump(now)
+
+    def take_over(self, limits: LimitSettings) -> None:
+        """Hold calls to other limits from now on; those under way still count."""
+        with self._lock:
+            self.limits = limits
+            self._bounded = (
+                limits.concurrency is not None
+                or limits.requests_per_minute is not None
+                or limits.tokens_per_minute is not None
+            )
+            self._window.most_requests = limits.requests_per_minute
+            self._window.most_tokens = limits.tokens_per_minute
+            self._pump(self._monotonic())
 
     def after_fork(self) -> None:
         """Forget the parent's calls and locks; what was begun and told stays."""

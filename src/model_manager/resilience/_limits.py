@@ -258,12 +258,15 @@ class Limits:
     def carry_over(self, old: Limits, endpoints: Collection[str]) -> None:
         """Take the counts of unchanged endpoints from another instance.
 
-        The two share them from then on, so calls under way on the old one count too.
-        Call it before this instance is in use.
+        The two share them from then on, so calls under way on the old one count too,
+        and those that wait there wait by this one's limits, which may be others. Call
+        it before this instance is in use.
         """
-        self._gates.update(
-            (name, old._gates[name]) for name in endpoints if name in old._gates
-        )
+        for name in endpoints:
+            gate, fresh = old._gates.get(name), self._gates.get(name)
+            if gate is not None and fresh is not None:
+                gate.take_over(fresh.limits)
+                self._gates[name] = gate
 
     def after_fork(self) -> None:
         """Forget the parent's calls and locks; what was begun and told stays."""

@@ -31,12 +31,10 @@ class Window:
 
     __slots__ = ("_grains", "_requests", "_tokens", "most_requests", "most_tokens")
 
-    def __init__(
-        self, *, most_requests: int | None = None, most_tokens: int | None = None
-    ) -> None:
-        """Hold what is begun to these limits."""
-        self.most_requests = most_requests
-        self.most_tokens = most_tokens
+    def __init__(self) -> None:
+        """Hold nothing back until limits are set."""
+        self.most_requests: int | None = None
+        self.most_tokens: int | None = None
         self._grains: deque[Grain] = deque()
         self._requests = 0
         self._tokens = 0
