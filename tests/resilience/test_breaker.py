@@ -13,8 +13,9 @@ from model_manager import errors
 from model_manager.config import Breaker
 from model_manager.events import BreakerChanged, Event
 from model_manager.resilience import Breakers, Pass, rest_of
+from model_manager.resilience._rests import Record
 from model_manager.testing import FakeClock
-from model_manager.types import Candidate
+from model_manager.types import Candidate, Rest
 
 DOWN = errors.ServerError("it failed.", status=503)
 FULL = errors.RateLimitError("too many.", status=429)
@@ -529,3 +530,57 @@ def test_models_named_by_callers_do_not_fill_the_memory() -> None:
         )
         scene.admit(candidate(f"n{number}")).settle("answered")
     assert len(scene.breakers.resting()) <= 500
+
+
+@pytest.mark.parametrize("others", [1, 400])
+def test_a_look_at_one_model_costs_the_same_however_many_rest(
+    others: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene()
+    for number in range(others):
+        scene.fail(
+            errors.ModelNotFoundError("x", status=404), who=candidate(f"m{number}")
+        )
+    scene.fail(errors.AuthenticationError("x", status=401), who=candidate("keyless"))
+    looks: list[str] = []
+    rest_at = Record.rest_at
+
+    def counted(record: Record, now: float) -> Rest | None:
+        looks.append(record.model)
+        return rest_at(record, now)
+
+    monkeypatch.setattr(Record, "rest_at", counted)
+    rest = rest_of(scene.breakers.resting(), candidate("m0"))
+
+    assert sorted(looks) == ["", "m0"]
+    assert rest is not None
+    assert rest.seconds == 300.0, "its own rest is the longer one"
+
+
+def test_what_rests_can_be_listed_and_copied_while_others_come_back() -> None:
+    scene = Scene()
+    scene.fail(errors.ModelNotFoundError("x", status=404), who=candidate("gone"))
+    scene.fail(DOWN, DOWN, DOWN)
+    resting = scene.breakers.resting()
+    assert dict(resting.items()).keys() == {("e", "gone"), ("e", "m")}
+    assert len(resting) == len(list(resting.values())) == 2
+
+    scene.clock.advance(10.0)
+    listed = iter(resting.items())
+    scene.succeed()
+
+    assert [place for place, _ in listed] == [("e", "gone"), ("e", "m")]
+    assert ("e", "m") not in resting
+    assert ("elsewhere", "m") not in resting
+    assert "'gone'" in repr(resting)
+
+
+@pytest.mark.parametrize("window", [0.01, 0.5, 60.0])
+def test_a_dead_model_is_left_alone_however_short_the_window_is(window: float) -> None:
+    scene = Scene(Breaker(window=window))
+    for _ in range(200):
+        if scene.refusal() is not None:
+            break
+        scene.fail(DOWN)
+        scene.clock.advance(0.002)
+    assert scene.states == ["closed", "open"]

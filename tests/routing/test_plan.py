@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from model_manager._request import chat_request, embed_request
 from model_manager.config import Config, load_config
@@ -17,6 +19,7 @@ from model_manager.types import (
     Image,
     InstalledModel,
     Message,
+    Rest,
     Route,
     Tool,
     ToolCall,
@@ -443,3 +446,39 @@ def test_a_model_of_ollamas_cloud_is_refused_before_anybody_is_asked(name: str) 
     assert order(planned) == ["coder"]
     assert planned.refused[0].code == "remote_model"
     assert "pull" not in planned.refused[0].remedy
+
+
+class OnlyLookedUp(Mapping[tuple[str, str], Rest]):
+    """What rests, of which nobody may ask for all of it."""
+
+    def __init__(self, rests: dict[tuple[str, str], Rest]) -> None:
+        self._rests = rests
+
+    @override
+    def __getitem__(self, place: tuple[str, str], /) -> Rest:
+        return self._rests[place]
+
+    @override
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        message = "all that rests was gone through"
+        raise AssertionError(message)
+
+    @override
+    def __len__(self) -> int:
+        message = "all that rests was counted"
+        raise AssertionError(message)
+
+
+@pytest.mark.parametrize(("own", "of_all"), [(5.0, 9.0), (9.0, 5.0)])
+def test_the_longer_rest_counts_of_a_model_and_of_its_endpoint(
+    own: float, of_all: float
+) -> None:
+    rests = {
+        ("anthropic", "claude-opus-5-5"): Rest(kind="breaker", reason="x", seconds=own),
+        ("anthropic", ""): Rest(kind="suspended", reason="y", seconds=of_all),
+    }
+
+    planned = route(config(), Facts(resting=OnlyLookedUp(rests)))
+
+    assert order(planned) == ["gpt-6-luna", "coder"]
+    assert [(r.code, r.retry_in) for r in planned.refused] == [("resting", 9.0)]

@@ -19,9 +19,9 @@ from model_manager.resilience._reasons import (
     unavailable,
     why_open,
 )
-from model_manager.resilience._rests import Record, Resting, Shelf
+from model_manager.resilience._rests import Record, Resting, RestingAt, Shelf
 from model_manager.resilience._verdict import Verdict, verdict_on
-from model_manager.types import Candidate, Clock, Outcome, Rest
+from model_manager.types import Candidate, Clock, Outcome
 
 _NOTHING: Final[Resting] = MappingProxyType({})
 _JITTER = 0.2
@@ -127,20 +127,12 @@ class Breakers:
 
         The key is (endpoint, model), or (endpoint, `""`) where a whole endpoint rests:
         look up both, or use `rest_of`. What has rested enough is not in it, unless one
-        call is trying it out at this moment.
+        call is trying it out at this moment. It is a view: a look-up is cheap however
+        many rest, and whoever keeps it copies its `items()`.
         """
-        found: dict[tuple[str, str], Rest] | None = None
-        for shelf in self._all:
-            if not shelf.resting:
-                continue
-            now = self._clock.monotonic()
-            with shelf.lock:
-                for model, record in shelf.resting.items():
-                    rest = record.rest_at(now)
-                    if rest is not None:
-                        found = found if found is not None else {}
-                        found[shelf.endpoint, model] = rest
-        return _NOTHING if found is None else found
+        if any(shelf.resting for shelf in self._all):
+            return RestingAt(self._shelves, self._clock.monotonic())
+        return _NOTHING
 
     def admit(
         self, candidate: Candidate, *, probe_limit: float, again: bool = False

@@ -26,6 +26,8 @@ _LOCAL_MODEL_REST = 60.0
 """A local model may be pulled at any moment."""
 _MEMORY_REST = 30.0
 """Memory may be free again by then."""
+_SHORTEST_SPAN = 1.0
+"""Seconds over which calls are taken at least to see how many end in a second."""
 
 
 def why_open(record: Record, settings: Breaker, last: str) -> str | None:
@@ -38,9 +40,10 @@ def why_open(record: Record, settings: Breaker, last: str) -> str | None:
     """
     counts = record.counts
     the_last = f", the last: {last}" if last else ""
+    a_second = counts.calls / max(counts.window, _SHORTEST_SPAN)
     # Where hundreds of calls end in a second, three that fail one after the other are
     # chance: then all that end in one second must.
-    if record.failures >= max(settings.failures, counts.calls / counts.window):
+    if record.failures >= max(settings.failures, a_second):
         return f"{record.in_a_row} failures in a row{the_last}"
     if counts.calls < settings.min_calls:
         return None

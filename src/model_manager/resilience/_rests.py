@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from dataclasses import dataclass
 from threading import RLock
+
+from typing_extensions import override
 
 from model_manager.events import BreakerChanged, BreakerState
 from model_manager.types import Candidate, Rest, RestKind
@@ -269,10 +271,68 @@ class Shelf:
             self.resting.pop(model, None)
 
 
+class RestingAt(Mapping[tuple[str, str], Rest]):
+    """What rests at one moment, looked up as it is asked for.
+
+    A look-up costs the same however many rest. To keep it, copy its `items()`: what is
+    closed meanwhile is no longer in it.
+    """
+
+    __slots__ = ("_now", "_shelves")
+
+    def __init__(self, shelves: Mapping[str, Shelf], now: float) -> None:
+        """Look into these shelves, by endpoint, as of `now`."""
+        self._shelves = shelves
+        self._now = now
+
+    @override
+    def __getitem__(self, place: tuple[str, str], /) -> Rest:
+        endpoint, model = place
+        shelf = self._shelves.get(endpoint)
+        if shelf is not None and model in shelf.resting:
+            with shelf.lock:
+                record = shelf.resting.get(model)
+                rest = None if record is None else record.rest_at(self._now)
+            if rest is not None:
+                return rest
+        raise KeyError(place)
+
+    @override
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self._all())
+
+    @override
+    def __len__(self) -> int:
+        return len(self._all())
+
+    # Those of `Mapping` look every key up again, by when it may be gone.
+
+    @override
+    def items(self) -> ItemsView[tuple[str, str], Rest]:
+        return self._all().items()
+
+    @override
+    def values(self) -> ValuesView[Rest]:
+        return self._all().values()
+
+    @override
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._all()!r})"
+
+    def _all(self) -> dict[tuple[str, str], Rest]:
+        found: dict[tuple[str, str], Rest] = {}
+        for shelf in tuple(self._shelves.values()):
+            with shelf.lock:
+                # A copy: a forgotten call may be collected, and settled, meanwhile.
+                for model, record in tuple(shelf.resting.items()):
+                    rest = record.rest_at(self._now)
+                    if rest is not None:
+                        found[shelf.endpoint, model] = rest
+        return found
+
+
 def rest_of(resting: Resting, candidate: Candidate) -> Rest | None:
     """Return why a candidate is left alone: its endpoint's rest, or its own."""
-    if not resting:
-        return None
     of_all = resting.get((candidate.endpoint, ""))
     own = resting.get((candidate.endpoint, candidate.model))
     if of_all is None or own is None:

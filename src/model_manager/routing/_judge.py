@@ -130,11 +130,10 @@ def _refused_by_window(candidate: Candidate, needs: Needs) -> Refusal | None:
 
 
 def _refused_by_rest(candidate: Candidate, facts: Facts) -> Refusal | None:
-    if not facts.resting:
-        return None
     # A rest without a model is one of the whole endpoint: its key, its credit.
     places = ((candidate.endpoint, candidate.model), (candidate.endpoint, ""))
-    rests = [facts.resting[place] for place in places if place in facts.resting]
+    found = [facts.resting.get(place) for place in places]
+    rests = [rest for rest in found if rest is not None]
     rest = max(rests, key=lambda one: one.seconds, default=None)
     if rest is None:
         return None
