@@ -138,3 +138,16 @@ def test_any_number_of_names_is_priced_without_keeping_them_all() -> None:
         pricer.price(here, usage, model=f"surprise-{number}")
 
     assert len(pricer._kept.rates) <= 1_001
+
+
+def test_models_named_by_callers_do_not_fill_the_memory(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pricer, usage = Pricer(config()), Usage(input_tokens=1, output_tokens=1)
+    for number in range(1500):
+        for _ in range(2):
+            pricer.price(candidate("deepseek", f"nobody-{number}"), usage)
+
+    assert len(pricer._warned) <= 1000
+    told = [r for r in caplog.records if r.name == "model_manager.usage"]
+    assert len(told) == 1500, "each is told of, and once"

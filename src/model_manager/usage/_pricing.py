@@ -149,6 +149,8 @@ class Pricer:
         names = (model, candidate.model) if model else (candidate.model,)
         price = self._from_table(endpoint, usage, names)
         if price is UNKNOWN and candidate.label not in self._warned:
+            if len(self._warned) >= _MOST_KEPT:
+                self._warned.clear()
             self._warned.add(candidate.label)
             _log.warning(
                 "no price is known for %s, so its cost is unknown: set 'price' for it "
