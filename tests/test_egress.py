@@ -99,7 +99,8 @@ async def test_a_local_name_that_leads_elsewhere_is_refused_and_told(
     assert error.address == f"{OUTSIDE}:9"
     assert "local_networks" in str(error)
     refused = [e for e in told if isinstance(e, events.EgressRefused)]
-    assert [e.address for e in refused] == [f"{OUTSIDE}:9"]
+    assert {e.address for e in refused} == {f"{OUTSIDE}:9"}
+    assert [e.agent for e in refused] == ["", "a"], "asked how it is, then the call"
     assert "EgressRefused" in caplog.text
     assert "secret" not in caplog.text
 

@@ -194,8 +194,9 @@ async def test_a_call_on_the_old_one_still_counts_against_the_limit(
 
 async def test_a_manager_built_from_a_mapping_reloads_what_it_is_given() -> None:
     manager = ModelManager(config(), environ={})
-    with pytest.raises(errors.ConfigError, match="no file to read again"):
+    with pytest.raises(errors.InvalidRequestError, match="no file to read again"):
         await manager.reload()
+    assert (await manager.health()).config_problem == ""
 
     await manager.reload(config(primary="two"))
 
@@ -278,6 +279,20 @@ async def test_each_replaced_runtime_closes_its_providers_once(bench: Bench) -> 
         await bench.manager.generate("a", "hi")
 
     assert len(closed) == 5, "what a watching thread retired is closed by the next call"
+
+
+async def test_a_watched_file_that_is_gone_is_told_and_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path / "models_config.json", watch=True)
+    happened = threading.Event()
+    bench.manager.events.subscribe(lambda _event: happened.set())
+
+    async with bench.manager:
+        bench.path.unlink()
+        assert await asyncio.to_thread(happened.wait, 20)
+        assert "does not exist" in (await bench.manager.health()).config_problem
+        assert bench.manager.explain("a").candidates[0].model == "one"
 
 
 def test_a_forgotten_manager_leaves_no_thread_behind(tmp_path: Path) -> None:

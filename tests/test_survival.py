@@ -248,6 +248,7 @@ async def test_who_waits_too_long_for_the_card_goes_to_the_cloud() -> None:
     assert [a.model for a in answers] == ["home", "second"]
     skipped = answers[1].attempts[0]
     assert (skipped.outcome, skipped.number) == ("skipped", 0)
+    assert skipped.queued == pytest.approx(2.0, abs=0.01)
     assert isinstance(skipped.error, errors.UnavailableError)
     assert bench.told(events.CandidateSkipped)[0].code == "queue"
 
@@ -257,7 +258,9 @@ async def test_private_work_waits_longer_and_then_says_so() -> None:
 
     first = asyncio.create_task(bench.manager.generate("private", "hi"))
     await asyncio.sleep(0)
-    with pytest.raises(errors.AllCandidatesFailedError, match="calls are there"):
+    with pytest.raises(
+        errors.AllCandidatesFailedError, match="its turn did not come within"
+    ):
         await bench.manager.generate("private", "hi")
 
     assert bench.clock.monotonic() == pytest.approx(1020.0, abs=0.1)
@@ -267,7 +270,8 @@ async def test_private_work_waits_longer_and_then_says_so() -> None:
 
 async def test_batch_work_lets_interactive_calls_go_first() -> None:
     slow: ScriptedOutcome = [Pause(1.0), *said("x")]
-    bench = Bench(by_model={"home": [slow] * 4})
+    bench = Bench(by_model={"home": ["the server is known now", *[slow] * 3]})
+    await bench.manager.generate("private", "hi")
     order: list[str] = []
 
     async def call(name: str, **named: Any) -> None:
@@ -504,6 +508,33 @@ async def test_a_fault_that_nobody_foresaw_is_told_by_its_name() -> None:
 
     assert [e.error for e in bench.told(events.CallFailed)] == ["ZeroDivisionError"]
     assert bench.told(events.AttemptEnded)[0].record.outcome == "failed"
+
+
+async def test_a_listener_that_would_never_run_is_refused() -> None:
+    bench = Bench(by_model={})
+
+    async def listener(_event: events.Event) -> None:
+        """Never awaited by a bus."""
+
+    for wrong in (listener, None):
+        with pytest.raises(errors.InvalidRequestError, match="plain function"):
+            bench.manager.events.subscribe(wrong)  # type: ignore[arg-type]  # on purpose
+
+
+async def test_health_says_who_is_served_and_who_waits() -> None:
+    bench = Bench(by_model={"home": ["known", [Pause(5.0), *said("slow")], "next"]})
+    await bench.manager.generate("private", "hi")
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(2):
+            group.create_task(bench.manager.generate("private", "hi"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        health = await bench.manager.health(local_only=True)
+
+    home = health.endpoints[0]
+    assert (home.running, home.queued) == (1, 1)
+    assert "1 calls running, 1 queued" in str(health)
 
 
 async def test_a_listener_that_fails_harms_neither_the_call_nor_the_others(

@@ -161,12 +161,14 @@ class Attempts:
             CallTimeoutError: The deadline of the whole call has passed.
             ProviderError: The send failed.
         """
+        came = self._line.clock.monotonic()
         try:
             slot = await self._slot(candidate, stack, others_left=others_left)
             attempt = self._attempt(candidate, others_left=others_left)
             ticket = self._ticket(attempt)
         except UnavailableError as error:
-            self._skip(candidate, error)
+            queued = self._line.clock.monotonic() - came
+            self._skip(candidate, error, queued=queued)
             raise
         slot.sent()
         turn = Turn(attempt, ticket, slot=slot, settle=self._settle)
@@ -235,7 +237,9 @@ class Attempts:
         self.sent += 1
         return ticket
 
-    def _skip(self, candidate: Candidate, error: UnavailableError) -> None:
+    def _skip(
+        self, candidate: Candidate, error: UnavailableError, *, queued: float
+    ) -> None:
         """Record that nothing was sent to a candidate whose turn it was."""
         error.__traceback__ = None
         self.records.append(
@@ -244,6 +248,7 @@ class Attempts:
                 number=0,
                 outcome="skipped",
                 seconds=0.0,
+                queued=queued,
                 error=error,
             )
         )

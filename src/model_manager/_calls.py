@@ -198,8 +198,9 @@ class Calls:
     ) -> Route:
         """Say who may answer a call, in which order, and why; sends nothing.
 
-        The arguments are those of `generate`. What is not known yet, such as the
-        models installed on a server that was never asked, is named in `route.notes`.
+        The arguments are those of `generate` that decide who may answer. What is not
+        known yet, such as the models installed on a server that was never asked, is
+        named in `route.notes`.
         """
         request = chat_request(
             agent,

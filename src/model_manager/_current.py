@@ -94,6 +94,11 @@ class Current:
 
     async def reload(self, source: Source) -> Config:
         """Put a new configuration in force; see `ModelManager.reload`."""
+        if source is None and self._path is None:
+            message = "there is no file to read again: the configuration was given."
+            raise InvalidRequestError(
+                message, remedy="Pass the new one: reload(config)."
+            )
         # Reading and checking block; other calls of this loop go on meanwhile.
         config = await asyncio.to_thread(self._load, source)
         await self.close_leftover()
@@ -117,6 +122,12 @@ class Current:
         self._watch = Watch(self._path, self.reload_changed)
         self._watch.start()
 
+    def stop_watching(self) -> None:
+        """Look at the file no longer; waits for the thread's end."""
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.stop()
+
     async def health(self, *, local_only: bool) -> Health:
         """Ask the endpoints, and add what is wrong with the newest configuration."""
         async with self.using() as runtime:
@@ -125,9 +136,7 @@ class Current:
 
     async def aclose(self) -> None:
         """Stop watching, and close what the running loop opened."""
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            await asyncio.to_thread(watch.stop)
+        await asyncio.to_thread(self.stop_watching)
         await self.close_leftover()
         await self.runtime.aclose()
 
@@ -168,9 +177,6 @@ class Current:
 
     def _loaded(self, source: Source) -> Config:
         given = self._path if source is None else source
-        if given is None:
-            message = "there is no file to read again: the configuration was given."
-            raise ConfigError(message, remedy="Pass the new one: reload(config).")
         return load_config(given, environ=self._surroundings.environ)
 
 

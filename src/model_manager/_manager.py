@@ -112,6 +112,7 @@ class ModelManager(Calls):
         Raises:
             ConfigError: It is missing or wrong; the old one stays in force, and
                 `health` tells the problem until a valid one comes.
+            InvalidRequestError: `None`, but the configuration came from no file.
         """
         return await self._current.reload(config)
 

@@ -106,11 +106,14 @@ def nobody(route: Route) -> ModelManagerError:
     """Return the error for a route whose every candidate was refused."""
     resting = [refusal for refusal in route.refused if refusal.code == "resting"]
     if resting:
-        return AllCandidatesFailedError(
+        error = AllCandidatesFailedError(
             f"nobody may be asked now for agent {route.agent!r}: {_reasons(resting)}.",
             route=route,
             remedy=resting[0].remedy,
         )
+        waits = [r.retry_in for r in resting if r.retry_in is not None]
+        error.retry_after = min(waits, default=None)
+        return error
     cls = NoCandidateError
     if route.privacy == "local_only" and any(
         refusal.code == "privacy" for refusal in route.refused
@@ -155,12 +158,19 @@ def all_failed(
 
 def timed_out(route: Route, records: Sequence[AttemptRecord]) -> CallTimeoutError:
     """Return the error for a call whose deadline passed."""
+    sends = sum(record.number > 0 for record in records)
+    remedy = "Raise timeout= or 'timeouts.total', or put a faster model first."
+    if not sends:
+        remedy = (
+            "Nothing was sent: it spent its time waiting its turn. Raise timeout=, or "
+            "the 'limits' of the provider."
+        )
     return CallTimeoutError(
         f"no answer for agent {route.agent!r} before the call's deadline, after "
-        f"{sum(record.number > 0 for record in records)} attempt(s).",
+        f"{sends} attempt(s).",
         attempts=records,
         route=route,
-        remedy="Raise timeout= or 'timeouts.total', or put a faster model first.",
+        remedy=remedy,
     )
 
 

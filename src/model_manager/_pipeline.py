@@ -16,6 +16,7 @@ from model_manager.errors import (
     ContextWindowError,
     ModelManagerError,
     ProviderError,
+    UnavailableError,
 )
 from model_manager.events import (
     CallFailed,
@@ -27,6 +28,7 @@ from model_manager.events import (
 from model_manager.resilience import (
     Deadline,
     Decision,
+    Memory,
     Situation,
     decide,
     hedged,
@@ -38,7 +40,6 @@ from model_manager.types import (
     AttemptRecord,
     Candidate,
     Request,
-    Rest,
     Route,
     StreamReset,
 )
@@ -249,9 +250,7 @@ class Walk:
             others_left=bool(self._pending),
             remaining=self._deadline.remaining,
             handed_out=handed_out,
-            barred=_IN_A_RACE
-            if turn.races
-            else _rested(rest_of(memory.breakers.resting(), candidate)),
+            barred=_IN_A_RACE if turn.races else _barred(error, memory, candidate),
         )
         decision = self._decided(error, situation)
         if decision.action == "retry" and not memory.quotas.take(candidate.endpoint):
@@ -377,8 +376,11 @@ async def _discard(opened: _Opened) -> None:
     await stack.__aexit__(asyncio.CancelledError, error, None)
 
 
-def _rested(rest: Rest | None) -> str:
+def _barred(error: ProviderError, memory: Memory, candidate: Candidate) -> str:
     """Return why it may not be tried again now; a 429's wait is for the others."""
+    if isinstance(error, UnavailableError):
+        return "it may not be asked now"
+    rest = rest_of(memory.breakers.resting(), candidate)
     if rest is None or rest.kind == "cooldown":
         return ""
     return f"it is left alone for now: {rest.reason}"

@@ -16,7 +16,7 @@ from model_manager._outcome import nobody
 from model_manager._pipeline import Walk
 from model_manager.config import Config, Endpoint, Limits, read_keys
 from model_manager.errors import ModelManagerError
-from model_manager.events import Event
+from model_manager.events import EgressRefused, Event
 from model_manager.providers import (
     HttpPool,
     LocalInventory,
@@ -152,7 +152,8 @@ class Runtime:
         )
         return Health(
             tuple(reports),
-            resting=self.memory.breakers.resting(),
+            # A copy: what it is taken from goes on changing.
+            resting=dict(self.memory.breakers.resting().items()),
             config_version=self.config.fingerprint,
         )
 
@@ -294,7 +295,12 @@ class Runtime:
         status: HealthStatus = "error"
         try:
             async with self.clock.timeout(seconds):
-                return await self._provider(name).check()
+                report = await self._provider(name).check()
+            self._tell_refused(report)
+            limits = self.memory.limits
+            return replace(
+                report, running=limits.running(name), queued=limits.queued(name)
+            )
         except TimeoutError:
             status, detail = (
                 "unreachable",
@@ -308,3 +314,15 @@ class Runtime:
         return EndpointHealth(
             endpoint=name, kind=endpoint.kind, status=status, detail=detail
         )
+
+    def _tell_refused(self, report: EndpointHealth) -> None:
+        if report.refused:
+            self._surroundings.emit(
+                EgressRefused(
+                    call_id="",
+                    agent="",
+                    endpoint=report.endpoint,
+                    model="",
+                    address=report.refused,
+                )
+            )

@@ -19,9 +19,9 @@ containers too, where notifications of the system do not arrive."""
 class Watch:
     """Looks at a file every second until it is stopped or its listener is gone.
 
-    A change is told once the file has stayed the same for one more look, so that a
-    file that is still being written is not read half. A forked child does not watch:
-    threads do not survive a fork.
+    A change, also that it is gone, is told once the file has stayed the same for one
+    more look, so that a file that is still being written is not read half. A forked
+    child does not watch: threads do not survive a fork.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ def _run(
         if on_change() is None:
             return
         before, seen = seen, _signature(path)
-        if seen is None or seen == told or seen != before:
+        if seen == told or seen != before:
             continue
         told = seen
         tell = on_change()

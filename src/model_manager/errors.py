@@ -173,6 +173,9 @@ class _AfterAttemptsError(ModelManagerError):
 class AllCandidatesFailedError(_AfterAttemptsError):
     """Raised when every candidate was tried, or none was left worth trying."""
 
+    retry_after: float | None = None
+    """Seconds until somebody may be asked again, where all are left alone for now."""
+
 
 class CallTimeoutError(_AfterAttemptsError, TimeoutError):
     """Raised when the deadline of the whole call passed."""

@@ -131,7 +131,10 @@ class HedgeStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EgressRefused:
-    """Work that must stay on the machine would have left it; nothing was sent."""
+    """Work that must stay on the machine would have left it; nothing was sent.
+
+    Call, agent and model are empty where a server was only asked how it is.
+    """
 
     call_id: str
     agent: str

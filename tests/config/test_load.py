@@ -231,3 +231,29 @@ def test_control_characters_are_no_part_of_a_name(r1: dict[str, Any]) -> None:
 
     with pytest.raises(ConfigError):
         load_config(r1)
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0/0", "::/0", "my-network", "300.1.1.1"])
+def test_a_network_that_is_none_or_everything_is_refused(
+    r1: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"privacy\.local_networks\[0\]"):
+        load_config({**r1, "privacy": {"local_networks": [text]}})
+
+
+def test_a_public_network_and_settings_that_contradict_each_other_are_told(
+    r1: dict[str, Any],
+) -> None:
+    config = load_config(
+        {
+            **r1,
+            "privacy": {"local_networks": ["8.8.8.0/24", "10.0.0.0/8"]},
+            "breaker": {"rest": 60},
+            "retry": {"max_wait": 50},
+        }
+    )
+
+    told = [n for n in config.notices if "8.8.8" in n or "is more than" in n]
+    assert len(told) == 3
+    assert "not a private network" in told[0]
+    assert not [n for n in config.notices if "10.0.0" in n]

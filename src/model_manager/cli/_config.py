@@ -154,7 +154,7 @@ def _card(row: Row) -> list[str]:
 def _settings(config: Config) -> dict[str, dict[str, object]]:
     return {
         name: getattr(config, name).model_dump(mode="json", exclude_none=True)
-        for name in ("privacy", "timeouts", "retry")
+        for name in ("privacy", "timeouts", "retry", "breaker", "hedging")
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from model_manager.config._catalog import Catalog, Endpoint, ModelRef, is_cloud_name
@@ -26,7 +27,39 @@ def notices_of(
         *_local_roles(catalog, found),
         *_confined_agents(config, catalog),
         *_idle_privacy(config),
+        *_public_networks(config),
+        *_contradictions(config),
     )
+
+
+def _public_networks(config: Config) -> Iterator[str]:
+    for text in config.privacy.local_networks:
+        if not ip_network(text).is_private:
+            yield (
+                f"privacy.local_networks lists {text}, which is not a private network:"
+                " work that must stay may be sent there. List your own addresses only."
+            )
+
+
+def _contradictions(config: Config) -> Iterator[str]:
+    """Tell of settings of which one makes another idle."""
+    retry, breaker = config.retry, config.breaker
+    pairs = [
+        ("breaker", "rest", "max_rest", breaker),
+        ("retry", "max_wait", "max_wait_last", retry),
+        ("retry", "attempts_per_candidate", "attempts_per_call", retry),
+    ]
+    pairs += [
+        (f"model_providers.{name}.limits", "max_wait", "max_wait_last", one.limits)
+        for name, one in config.model_providers.items()
+    ]
+    for place, less, more, section in pairs:
+        low, high = getattr(section, less), getattr(section, more)
+        if low > high:
+            yield (
+                f"{place}.{less} ({low:g}) is more than {place}.{more} ({high:g})."
+                " Correct one of them."
+            )
 
 
 def _idle_privacy(config: Config) -> Iterator[str]:

@@ -13,7 +13,11 @@ from model_manager.types import Privacy
 
 def _network(text: str) -> str:
     try:
-        return str(ipaddress.ip_network(text, strict=False))
+        network = ipaddress.ip_network(text, strict=False)
+        # All addresses there are is no network of anybody's.
+        if network.prefixlen:
+            return str(network)
+        fault = PydanticCustomError("network", "is not a network")
     except ValueError:
         fault = PydanticCustomError("network", "is not a network")
     raise fault

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import TypeAlias
 
+from model_manager.errors import InvalidRequestError
 from model_manager.events import Event
 
 Listener: TypeAlias = Callable[[Event], object]
@@ -29,7 +31,18 @@ class Bus:
         self._listeners = listeners
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Have `listener` called with every event; returns what ends that again."""
+        """Have `listener` called with every event; returns what ends that again.
+
+        Raises:
+            InvalidRequestError: It cannot be called, or is asynchronous: it would
+                never run.
+        """
+        if not callable(listener) or iscoroutinefunction(listener):
+            message = "a listener must be a plain function of one event."
+            raise InvalidRequestError(
+                message,
+                remedy="Hand the event to a queue there, and await it elsewhere.",
+            )
         self._listeners = (*self._listeners, listener)
 
         def unsubscribe() -> None:

@@ -84,6 +84,6 @@ def _text(value: object) -> str:
         return f"{value:.3f}"
     if isinstance(value, tuple):
         return ",".join(map(str, value))
-    text = str(value)
+    text = " ".join(str(value).split())
     # A name or a reason with spaces is quoted, so that a line can be taken apart.
     return repr(text) if any(char.isspace() for char in text) else text

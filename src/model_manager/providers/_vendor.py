@@ -185,7 +185,8 @@ class Line:
         except (ConnectionFailedError, ProviderTimeoutError) as error:
             health = replace(health, status="unreachable", detail=str(error))
         except ProviderError as error:
-            health = replace(health, status="error", detail=str(error))
+            refused = getattr(error, "address", "")
+            health = replace(health, status="error", detail=str(error), refused=refused)
         except TimeoutError:
             late = failure(self.source(""), ProviderTimeoutError)
             health = replace(health, status="unreachable", detail=str(late))

@@ -69,16 +69,17 @@ def decide(
         return Decision("stop", "nobody else is asked after this kind of failure")
     if situation.tries_in_all >= settings.attempts_per_call:
         return Decision("stop", f"{situation.tries_in_all} attempts were made")
-    return Decision("next", f"ask the next candidate: {refused_retry}")
+    then = "ask the next candidate" if situation.others_left else "nobody is left"
+    return Decision("next", f"{then}: {refused_retry}")
 
 
 def _why_no_retry(
     verdict: Verdict, situation: Situation, settings: Retry
 ) -> str | None:
-    if verdict.retry == "never":
-        return "asking the same one again does not help"
     if situation.barred:
         return situation.barred
+    if verdict.retry == "never":
+        return "asking the same one again does not help"
     if situation.tries_here >= settings.attempts_per_candidate:
         return f"it was tried {situation.tries_here} times"
     if situation.handed_out and situation.others_left:

@@ -52,6 +52,7 @@ class Place(Slot):
 
     __slots__ = (
         "agent",
+        "came",
         "deadline",
         "gate",
         "grain",
@@ -79,6 +80,8 @@ class Place(Slot):
         self.is_sent = False
         self.loop = asyncio.get_running_loop()
         self.state: Literal["waiting", "held", "gone"] = "waiting"
+        self.came = 0.0
+        """When it began to wait."""
         self.deadline = math.inf
         self.look_at = math.inf
         """When to look again, because a rate may have room then."""
@@ -162,7 +165,7 @@ class Gate:
                 if wait <= 0:
                     self._grant(place, now)
                     return None
-            place.deadline = now + max_wait
+            place.came, place.deadline = now, now + max_wait
             others = len(self._queue)
             self._queue.add(place)
             self._pump(now, looker=place)
@@ -345,7 +348,9 @@ class Gate:
         if wait > 0 and wait > left:
             return Refused("limit", "its rate limit is reached", retry_after=wait)
         if left <= 0:
-            return Refused("queue", f"{self.running} calls are there already")
+            waited = now - place.came
+            reason = f"its turn did not come within {waited:.1f} s"
+            return Refused("queue", f"{reason}, with {self.running} at work there")
         return None
 
     def _drop(self, place: Place, now: float) -> None:

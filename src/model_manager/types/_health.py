@@ -27,6 +27,12 @@ class EndpointHealth:
     """How long the answer took."""
     installed: Mapping[str, InstalledModel] | None = None
     """Local servers only; `None` when not known."""
+    refused: str = ""
+    """The address off the machine that a connection was refused to; else empty."""
+    running: int = 0
+    """Calls of this process that hold a slot there, where `limits` are set."""
+    queued: int = 0
+    """Calls of this process that wait for one."""
 
 
 @dataclass(frozen=True, slots=True)

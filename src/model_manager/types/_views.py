@@ -168,6 +168,9 @@ def health_dict(health: Health) -> dict[str, object]:
                 "version": e.version,
                 "seconds": e.seconds,
                 "installed": None if e.installed is None else sorted(e.installed),
+                "refused": e.refused or None,
+                "running": e.running,
+                "queued": e.queued,
             }
             for e in health.endpoints
         ],
@@ -226,6 +229,8 @@ def _health_words(endpoint: EndpointHealth) -> str:
         words.insert(0, f"version {endpoint.version}")
     if endpoint.installed is not None:
         words.append(f"{len(endpoint.installed)} models installed")
+    if endpoint.running or endpoint.queued:
+        words.append(f"{endpoint.running} calls running, {endpoint.queued} queued")
     return ", ".join(words)
 
 

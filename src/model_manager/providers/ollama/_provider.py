@@ -106,6 +106,7 @@ class OllamaProvider:
             version=version,
             seconds=self._clock.monotonic() - started,
             installed=self.installed if failure is None else None,
+            refused=getattr(failure, "address", ""),
         )
 
     async def aclose(self) -> None:
