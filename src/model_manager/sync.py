@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from model_manager._binding import adopt
 from model_manager._manager import ModelManager
+from model_manager.errors import ModelManagerError
 from model_manager.types import Response, StreamEvent
 
 if TYPE_CHECKING:
     from model_manager._agent import SyncAgentHandle
-    from model_manager._portal import Portal
+    from model_manager._portal import Line, Portal
     from model_manager._stream import Stream
 
 __all__ = ["SyncManager", "SyncStream"]
@@ -95,6 +96,8 @@ class SyncStream:
         """Wrap a stream that is read on the background loop."""
         self._stream = stream
         self._portal = portal
+        self._line: Line | None = None
+        """Where its reading began, and has to go on."""
 
     def __enter__(self) -> Self:
         """Enter; the connection opens with the first piece."""
@@ -107,7 +110,16 @@ class SyncStream:
         trace: TracebackType | None,
     ) -> None:
         """Close the connection, also when the answer was left half read."""
-        self._portal.call(self._stream.__aexit__, kind, error, trace)
+        line = self._line or self._portal.line()
+        if not line.is_open:
+            return  # its end closed the connection
+        try:
+            line.call(self._stream.__aexit__, kind, error, trace)
+        except (RuntimeError, ModelManagerError):
+            # A reading that was interrupted twice may still be ending, and closes the
+            # connection itself. What the caller has to see is the interrupt.
+            if error is None:
+                raise
 
     def __iter__(self) -> Iterator[StreamEvent]:
         """Iterate the events."""
@@ -125,7 +137,10 @@ class SyncStream:
             except StopAsyncIteration:
                 return None
 
-        while (piece := self._portal.call(following)) is not None:
+        # Not the portal, which would begin anew after a close: the reading would find
+        # the end there, and a cut answer would look whole.
+        line = self._line = self._line or self._portal.line()
+        while (piece := line.call(following)) is not None:
             yield piece[0]
 
     @property
