@@ -41,3 +41,47 @@ def test_a_blank_name_is_called_blank_and_not_by_its_type(
     agent, prompt, *task = arguments
     with pytest.raises(InvalidRequestError, match="not a blank one"):
         chat_request(agent, prompt, task=task[0] if task else None)
+
+
+NOT_A_NUMBER, ENDLESS = float("nan"), float("inf")
+HUGE = [10**400, -(10**400), 10**5000]
+"""Too long for a float, and one too long for Python to write out."""
+
+
+def kind_of(value: object) -> str:
+    """Name a case: the longest number cannot be written out for that either."""
+    return type(value).__name__
+
+
+@pytest.mark.parametrize(
+    "timeout",
+    [0, -1, 86_401, NOT_A_NUMBER, ENDLESS, -ENDLESS, *HUGE, "9", True],
+    ids=kind_of,
+)
+def test_a_timeout_that_cannot_be_meant_is_told_with_the_bound(timeout: Any) -> None:
+    with pytest.raises(InvalidRequestError, match=r"timeout must .* 86400 \(a day\)"):
+        chat_request("agent", "hello", timeout=timeout)
+    with pytest.raises(InvalidRequestError, match=r"timeout must .* 86400 \(a day\)"):
+        embed_request("agent", ["hello"], timeout=timeout)
+
+
+@pytest.mark.parametrize("timeout", [1e-3, 30, 86_400])
+def test_a_timeout_of_up_to_a_day_is_taken(timeout: float) -> None:
+    assert chat_request("agent", "hello", timeout=timeout).timeout == timeout
+
+
+@pytest.mark.parametrize("name", ["temperature", "max_output_tokens", "seed"])
+@pytest.mark.parametrize("value", [NOT_A_NUMBER, ENDLESS, -ENDLESS, *HUGE], ids=kind_of)
+def test_no_number_is_too_strange_to_be_told(name: str, value: Any) -> None:
+    arguments: dict[str, Any] = {name: value}
+    with pytest.raises(InvalidRequestError, match=f"{name} must be"):
+        chat_request("agent", "hello", **arguments)
+
+
+@pytest.mark.parametrize("name", ["timeout", "temperature", "max_output_tokens"])
+def test_a_text_in_the_place_of_a_number_is_not_repeated(name: str) -> None:
+    arguments: dict[str, Any] = {name: "SECRET"}
+    with pytest.raises(InvalidRequestError, match="not str") as caught:
+        chat_request("agent", "hello", **arguments)
+
+    assert "SECRET" not in str(caught.value)

@@ -10,9 +10,14 @@ from model_manager.errors import InvalidRequestError
 from model_manager.types import Message, OutputSpec, Priority, Privacy, Request, Tool
 
 Item = TypeVar("Item")
-Number = TypeVar("Number", int, float)
 _HOTTEST = 2
 """The highest temperature that any vendor takes (OpenAI)."""
+_DAY = 86_400
+"""The longest timeout, in seconds, as in the configuration."""
+_MOST_TOKENS = 1_000_000_000
+"""As in the configuration."""
+_WORD_BITS = 63
+"""How much of a number the wire takes beside its sign."""
 _PRIVACY = ("any", "local_only")
 _PRIORITIES = ("interactive", "batch")
 
@@ -51,7 +56,7 @@ def chat_request(
         temperature=_temperature(temperature),
         stop=_texts("stop", (stop,) if isinstance(stop, str) else stop),
         seed=_seed(seed),
-        timeout=_positive("timeout", timeout),
+        timeout=_timeout(timeout),
         privacy=_privacy(privacy),
         priority=_priority(priority),
         model=_word("model", model),
@@ -84,7 +89,7 @@ def embed_request(
         inputs=texts,
         operation="embed",
         task=_word("task", task),
-        timeout=_positive("timeout", timeout),
+        timeout=_timeout(timeout),
         privacy=_privacy(privacy),
         priority=_priority(priority),
         model=_word("model", model),
@@ -119,8 +124,9 @@ def _word(argument: str, value: str | None) -> str | None:
 
 def _seed(value: int | None) -> int | None:
     _require(
-        value is None or (isinstance(value, int) and not isinstance(value, bool)),
-        f"seed must be a whole number or None, not {_shape(value)}.",
+        value is None or (_is_whole_number(value) and value.bit_length() <= _WORD_BITS),
+        "seed must be a whole number between -2**63 and 2**63, or None, "
+        f"not {_shown(value)}.",
         "Pass an int, or leave it out.",
     )
     return value
@@ -203,25 +209,24 @@ def _sequence(
     return tuple(values)
 
 
-def _positive(argument: str, value: Number | None) -> Number | None:
-    if value is not None:
-        _require(
-            isinstance(value, (int, float))
-            and not isinstance(value, bool)
-            and value > 0,
-            f"{argument} must be a number above 0, not {value!r}.",
-            "Leave it out for the configured default.",
-        )
+def _timeout(value: float | None) -> float | None:
+    _require(
+        value is None or (_is_number(value) and 0 < value <= _DAY),
+        "timeout must be a number above 0, in seconds, and at most "
+        f"{_DAY} (a day), not {_shown(value)}.",
+        "Leave it out for the configured default.",
+    )
     return value
 
 
 def _limit(value: int | None) -> int | None:
     _require(
-        value is None or (isinstance(value, int) and not isinstance(value, bool)),
-        f"max_output_tokens must be a whole number above 0, not {value!r}.",
+        value is None or (_is_whole_number(value) and 0 < value <= _MOST_TOKENS),
+        "max_output_tokens must be a whole number above 0, and at most "
+        f"{_MOST_TOKENS}, not {_shown(value)}.",
         "Pass an int, or leave it out.",
     )
-    return _positive("max_output_tokens", value)
+    return value
 
 
 def _privacy(value: Privacy | None) -> Privacy | None:
@@ -255,13 +260,30 @@ def _metadata(value: Mapping[str, str] | None) -> Mapping[str, str]:
 
 
 def _temperature(value: float | None) -> float | None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     _require(
-        value is None or (is_number and 0 <= value <= _HOTTEST),
-        f"temperature must be a number from 0 to {_HOTTEST}, not {value!r}.",
+        value is None or (_is_number(value) and 0 <= value <= _HOTTEST),
+        f"temperature must be a number from 0 to {_HOTTEST}, not {_shown(value)}.",
         "Most work wants 0 to 1.",
     )
     return value
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value is of a number's type; NaN is, and fails every bound."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_whole_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _shown(value: object) -> str:
+    """Return a number for a message; of anything else, and of a long one, the kind."""
+    if isinstance(value, int) and value.bit_length() > _WORD_BITS:
+        return "one that long"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    return _shape(value)
 
 
 def _shape(value: object) -> str:
