@@ -260,6 +260,8 @@ async def test_watching_follows_to_another_file(tmp_path: Path) -> None:
         assert await asyncio.to_thread(happened.wait, 20)
         assert bench.manager.config.timeouts.total == 7
         await bench.manager.reload(config())
+        for thread in _watchers():
+            await asyncio.to_thread(thread.join, 20)
         assert not _watchers(), "a mapping is no file to watch"
 
 

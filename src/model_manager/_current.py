@@ -136,7 +136,8 @@ class Current:
 
     async def aclose(self) -> None:
         """Stop watching, and close what the running loop opened."""
-        await asyncio.to_thread(self.stop_watching)
+        if self._watch is not None:
+            await asyncio.to_thread(self.stop_watching)
         await self.close_leftover()
         await self.runtime.aclose()
 
@@ -170,7 +171,8 @@ class Current:
         """Read, and watch where that was wanted, another file from now on."""
         before, self._path = self._path, path
         if self._watch is not None and path != before:
-            self._watch.stop()
+            # Not waited for: its thread may be waiting to load, which is done here.
+            self._watch.stop(wait=False)
             self._watch = None
             if path is not None:
                 self.watch()

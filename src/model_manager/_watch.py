@@ -49,10 +49,10 @@ class Watch:
         """Begin to look."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Stop looking, and wait for the thread's end unless called from it."""
+    def stop(self, *, wait: bool = True) -> None:
+        """Look no longer; wait for the thread's end unless called from it."""
         self._stopped.set()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
+        if wait and self._thread is not threading.current_thread():
             self._thread.join()
 
     @override
