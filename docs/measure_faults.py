@@ -38,9 +38,9 @@ failure stands in [concepts](concepts.md#what-follows-a-failure).
 - **seconds**: from the call to the end of the answer; the slowest of the protocols.
 
 Protocols that differ stand in rows of their own. Ollama's server counts as local here,
-whose models are given two minutes to load (`timeouts.load`), and this one thinks; it is
-the slowest to be given up for that reason. A model that answered a moment ago is loaded,
-and given up [sooner](concepts.md#time). Where no model stands behind the
+whose models are given two minutes to load (`timeouts.load`), and this one thinks; it
+is the slowest to be given up for that reason. A model that answered a moment ago is
+loaded, and given up [sooner](concepts.md#time). Where no model stands behind the
 failing one, the call ends in one error that holds every attempt; the tests in
 `tests/wall` state it for each row.
 """
