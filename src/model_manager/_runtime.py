@@ -125,9 +125,11 @@ class Runtime:
                 route = self.route(request)
         else:
             route = self.route(request)
+        waited = 0.0
         if not route.candidates:
+            before = self.clock.monotonic()
             route = await self._rested(route, request, until=started + seconds)
-        waited = self.clock.monotonic() - started
+            waited = self.clock.monotonic() - before
         return Walk(request, route, self._line, started=started, waited=waited)
 
     def facts(self) -> Facts:
