@@ -263,6 +263,8 @@ async def test_watching_follows_to_another_file(tmp_path: Path) -> None:
         for thread in _watchers():
             await asyncio.to_thread(thread.join, 20)
         assert not _watchers(), "a mapping is no file to watch"
+        await bench.manager.reload(other)
+        assert len(_watchers()) == 1
 
 
 async def test_each_replaced_runtime_closes_its_providers_once(bench: Bench) -> None:
@@ -295,6 +297,21 @@ async def test_a_watched_file_that_is_gone_is_told_and_changes_nothing(
         assert await asyncio.to_thread(happened.wait, 20)
         assert "does not exist" in (await bench.manager.health()).config_problem
         assert bench.manager.explain("a").candidates[0].model == "one"
+
+
+async def test_a_provider_that_fails_to_close_harms_no_call_and_no_reload(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(_runtime: Runtime) -> None:
+        raise OSError
+
+    await bench.manager.generate("a", "hi")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Runtime, "aclose_providers", broken)
+        await bench.manager.reload()
+        assert (await bench.manager.generate("a", "hi")).model == "one"
+
+    assert "failed to close: OSError" in caplog.text
 
 
 def test_a_forgotten_manager_leaves_no_thread_behind(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import threading
 import weakref
@@ -20,6 +21,8 @@ from model_manager.events import ConfigRejected, ConfigReloaded
 from model_manager.types import Health
 
 Source: TypeAlias = str | Path | Mapping[str, object] | Config | None
+
+_log = logging.getLogger("model_manager")
 
 
 @dataclass(slots=True, eq=False)
@@ -50,6 +53,8 @@ class Current:
         self._leftover: list[Runtime] = []
         """Replaced and left by their last call; to be closed where there is a loop."""
         self._problem = ""
+        self._is_watched = False
+        """Whether whatever file is in force is to be looked at."""
         self._watch: Watch | None = None
         self._lock = threading.Lock()
         self._loading = threading.Lock()
@@ -90,7 +95,11 @@ class Current:
         with self._lock:
             runtimes, self._leftover = self._leftover, []
         for runtime in runtimes:
-            await runtime.aclose_providers()
+            try:
+                await runtime.aclose_providers()
+            except Exception as error:  # noqa: BLE001 - an adapter may be somebody else's
+                # The call that happens to close it has its answer already.
+                _log.warning("a provider failed to close: %s", type(error).__name__)
 
     async def reload(self, source: Source) -> Config:
         """Put a new configuration in force; see `ModelManager.reload`."""
@@ -119,11 +128,13 @@ class Current:
         if self._path is None:
             message = "watch=True needs a configuration file to watch."
             raise InvalidRequestError(message, remedy="Give ModelManager a path.")
+        self._is_watched = True
         self._watch = Watch(self._path, self.reload_changed)
         self._watch.start()
 
     def stop_watching(self) -> None:
         """Look at the file no longer; waits for the thread's end."""
+        self._is_watched = False
         watch, self._watch = self._watch, None
         if watch is not None:
             watch.stop()
@@ -136,7 +147,7 @@ class Current:
 
     async def aclose(self) -> None:
         """Stop watching, and close what the running loop opened."""
-        if self._watch is not None:
+        if self._is_watched:
             await asyncio.to_thread(self.stop_watching)
         await self.close_leftover()
         await self.runtime.aclose()
@@ -170,12 +181,14 @@ class Current:
     def _aim_at(self, path: Path | None) -> None:
         """Read, and watch where that was wanted, another file from now on."""
         before, self._path = self._path, path
-        if self._watch is not None and path != before:
+        if not self._is_watched or path == before:
+            return
+        if self._watch is not None:
             # Not waited for: its thread may be waiting to load, which is done here.
             self._watch.stop(wait=False)
             self._watch = None
-            if path is not None:
-                self.watch()
+        if path is not None:
+            self.watch()
 
     def _loaded(self, source: Source) -> Config:
         given = self._path if source is None else source

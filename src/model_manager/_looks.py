@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
 from model_manager.types import Clock
 
+SECONDS: Final = 2.0
+"""How long a look may take, however little time those have who wait for it."""
 AGAIN: Final = 60.0
 """Seconds before a server that told nothing, or lacked a model, is asked again."""
 
@@ -17,15 +20,16 @@ AGAIN: Final = 60.0
 class _Look:
     """A look under way, and how many wait for what it brings."""
 
-    task: asyncio.Future[object]
+    task: asyncio.Future[None]
     waiting: int = 0
 
 
 class Looks:
     """Asks servers how they are, each at most once a minute and once at a time.
 
-    Calls of one event loop share a look; a hundred first calls ask a server once. Who
-    is cancelled leaves the look to the others, and the last one takes it along.
+    Calls of one event loop share a look; a hundred first calls ask a server once. Each
+    waits as long as its own time allows. Who is cancelled, or gives up, leaves the look
+    to the others; the last one takes it along, and it counts as not made.
     """
 
     def __init__(
@@ -50,22 +54,34 @@ class Looks:
         looked_at = self._looked_at.get(name)
         return looked_at is None or self._clock.monotonic() - looked_at >= AGAIN
 
-    async def at(self, names: Collection[str], *, seconds: float) -> None:
-        """Ask these servers, all at once, and wait for their answers."""
-        await asyncio.gather(*(self._at(name, seconds) for name in names))
+    async def at(self, names: Collection[str], *, patience: float) -> None:
+        """Ask these servers, all at once, and wait for their answers.
 
-    async def _at(self, name: str, seconds: float) -> None:
+        Args:
+            names: Names of their endpoints.
+            patience: Seconds that this caller waits at most.
+        """
+        await asyncio.gather(*(self._wait_for(name, patience) for name in names))
+
+    async def _wait_for(self, name: str, patience: float) -> None:
         place = (asyncio.get_running_loop(), name)
         look = self._under_way.get(place)
         if look is None:
-            look = _Look(asyncio.ensure_future(self._check(name, seconds)))
+            look = _Look(asyncio.ensure_future(self._look(name)))
             self._under_way[place] = look
         look.waiting += 1
+        # Who has the time sees the look to its end, so that it counts.
+        limit = patience if patience < SECONDS else None
         try:
-            await asyncio.shield(look.task)
-            self._looked_at[name] = self._clock.monotonic()
+            with contextlib.suppress(TimeoutError):
+                async with self._clock.timeout(limit):
+                    await asyncio.shield(look.task)
         finally:
             look.waiting -= 1
             if not look.waiting:
                 self._under_way.pop(place, None)
                 look.task.cancel()
+
+    async def _look(self, name: str) -> None:
+        await self._check(name, SECONDS)
+        self._looked_at[name] = self._clock.monotonic()

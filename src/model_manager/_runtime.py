@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pydantic import SecretStr
 
 from model_manager._attempts import Line
-from model_manager._looks import Looks
+from model_manager._looks import SECONDS, Looks
 from model_manager._outcome import nobody
 from model_manager._pipeline import Walk
 from model_manager.config import Config, Endpoint, Limits, read_keys
@@ -39,10 +39,8 @@ from model_manager.types import (
 )
 from model_manager.usage import Pricer, Settler
 
-_LOOK_SECONDS = 2.0
-"""How long a call may wait to hear what a local server has installed."""
 _LOOK_SHARE = 0.2
-"""The most of a call's own time that may go into that."""
+"""The most of a call's own time that may go into a look at local servers."""
 _HEALTH_SECONDS = 10.0
 _REST_STEP = 0.05
 """Seconds to wait at least before a resting candidate is looked at again."""
@@ -118,7 +116,7 @@ class Runtime:
         started = self.clock.monotonic()
         seconds = request.timeout or self.config.timeouts.total
         if self._local:
-            patience = min(_LOOK_SECONDS, seconds * _LOOK_SHARE)
+            patience = min(SECONDS, seconds * _LOOK_SHARE)
             await self._look(patience)
             route = self.route(request)
             if await self._look_again(route, patience):
@@ -165,9 +163,7 @@ class Runtime:
 
     async def warm(self) -> None:
         """Load what the first call would load, off the event loop where that helps."""
-        await asyncio.gather(
-            asyncio.to_thread(self._load_all), self._look(_LOOK_SECONDS)
-        )
+        await asyncio.gather(asyncio.to_thread(self._load_all), self._look(SECONDS))
 
     def _load_all(self) -> None:
         for name in self.config.endpoints:
@@ -271,7 +267,7 @@ class Runtime:
             if not self._has_told(name) and self._looks.is_due(name)
         ]
         if waiting:
-            await self._looks.at(waiting, seconds=seconds)
+            await self._looks.at(waiting, patience=seconds)
 
     async def _look_again(self, route: Route, seconds: float) -> bool:
         """Ask again who refused a model as not installed, if that was a while ago.
@@ -285,7 +281,7 @@ class Runtime:
             and self._looks.is_due(refusal.candidate.endpoint)
         }
         if doubtful:
-            await self._looks.at(doubtful, seconds=seconds)
+            await self._looks.at(doubtful, patience=seconds)
         return bool(doubtful)
 
     def _has_told(self, name: str) -> bool:
