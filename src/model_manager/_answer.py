@@ -26,14 +26,12 @@ from model_manager.types import (
     ToolCall,
     ToolCallDelta,
     Usage,
+    estimated_tokens,
 )
 
 E = TypeVar("E", bound=ProviderError)
 Piece: TypeAlias = TextDelta | ThinkingDelta | ToolCallDelta
 PIECES = (TextDelta, ThinkingDelta, ToolCallDelta)
-
-_CHARACTERS_PER_TOKEN = 4
-"""For counts of our own where an answer broke before its usage came."""
 
 
 @dataclass(slots=True)
@@ -292,8 +290,8 @@ class Answer:
             return None
         written = len(self.text) + len(self.thinking)
         return Usage(
-            input_tokens=_tokens(self.attempt.request.characters),
-            output_tokens=_tokens(written),
+            input_tokens=estimated_tokens(self.attempt.request.characters),
+            output_tokens=estimated_tokens(written),
             estimated=True,
         )
 
@@ -313,7 +311,3 @@ class Answer:
             request_id=self.request_id,
             remedy=remedy,
         )
-
-
-def _tokens(characters: int) -> int:
-    return -(-characters // _CHARACTERS_PER_TOKEN)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import threading
-import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
+from model_manager._forks import call_in_children
 from model_manager._runtime import Runtime, Surroundings
 from model_manager._watch import Watch
 from model_manager.config import Config, config_path, load_config
@@ -58,7 +57,7 @@ class Current:
         self._watch: Watch | None = None
         self._lock = threading.Lock()
         self._loading = threading.Lock()
-        _begin_anew_in_children(self)
+        call_in_children(self.after_fork)
 
     def after_fork(self) -> None:
         """Take new locks: a thread that is not here may have held the old ones."""
@@ -215,17 +214,3 @@ class Use:
         held, self._held = self._held, None
         if held is not None and self._current.leave(held):
             await self._current.close_leftover()
-
-
-def _begin_anew_in_children(current: Current) -> None:
-    """Have `after_fork` called in forked children, as long as it is still there."""
-    if not hasattr(os, "register_at_fork"):
-        return
-    heir = weakref.ref(current)
-
-    def begin_anew() -> None:
-        found = heir()
-        if found is not None:
-            found.after_fork()
-
-    os.register_at_fork(after_in_child=begin_anew)

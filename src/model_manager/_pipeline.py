@@ -32,7 +32,6 @@ from model_manager.resilience import (
     Situation,
     decide,
     hedged,
-    rest_of,
     retrying,
     verdict_on,
 )
@@ -42,6 +41,7 @@ from model_manager.types import (
     Request,
     Route,
     StreamReset,
+    rest_of,
 )
 
 _IN_A_RACE = "another is asked already"

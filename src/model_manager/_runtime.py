@@ -23,7 +23,7 @@ from model_manager.providers import (
     ProviderFactory,
     build_provider,
 )
-from model_manager.resilience import Memory, rest_of
+from model_manager.resilience import Memory
 from model_manager.routing import plan
 from model_manager.types import (
     Attempt,
@@ -36,6 +36,7 @@ from model_manager.types import (
     Reply,
     Request,
     Route,
+    rest_of,
 )
 from model_manager.usage import Pricer, Settler
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from model_manager import errors
 from model_manager.config import Breaker
 from model_manager.events import BreakerChanged, Event
-from model_manager.resilience import Breakers, Pass, rest_of
+from model_manager.resilience import Breakers, Pass
 from model_manager.resilience._rests import Record
 from model_manager.testing import FakeClock
-from model_manager.types import Candidate, Rest
+from model_manager.types import Candidate, Rest, rest_of
 
 DOWN = errors.ServerError("it failed.", status=503)
 FULL = errors.RateLimitError("too many.", status=429)

@@ -21,9 +21,9 @@ from typing_extensions import override
 from model_manager import errors
 from model_manager.config import Breaker
 from model_manager.events import BreakerChanged, Event
-from model_manager.resilience import Breakers, Pass, rest_of
+from model_manager.resilience import Breakers, Pass
 from model_manager.testing import FakeClock
-from model_manager.types import Candidate
+from model_manager.types import Candidate, rest_of
 
 MODELS = ("m", "n")
 LEASE = 6.0

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import AsyncGeneratorType
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
+from model_manager._forks import call_in_children
 from model_manager.providers._fork import part_selectors
 
 T = TypeVar("T")
@@ -108,14 +108,13 @@ class LoopLocal(Generic[T]):
         return entry
 
     def _watch_forks(self, process: _Process[T]) -> None:
-        if self._abandon is None or not hasattr(os, "register_at_fork"):
+        if self._abandon is None:
             return
         with process.lock:
             if self._is_watching_forks:
                 return
             self._is_watching_forks = True
-        # What is registered stays for good, so it is small and keeps nothing alive.
-        os.register_at_fork(after_in_child=_Heir(weakref.ref(self)))
+        call_in_children(self._let_go)
 
     def _let_go(self) -> None:
         """Make what a child got from its parent harmless; runs right after the fork.
@@ -129,20 +128,6 @@ class LoopLocal(Generic[T]):
                 if self._abandon is not None:
                     self._abandon(entry.value)
                 _end(entry.guard)
-
-
-class _Heir:
-    """Tells a `LoopLocal`, if it still lives, that this is a forked child."""
-
-    __slots__ = ("_of",)
-
-    def __init__(self, of: weakref.ref[LoopLocal[Any]]) -> None:
-        self._of = of
-
-    def __call__(self) -> None:
-        local = self._of()
-        if local is not None:
-            local._let_go()  # noqa: SLF001 - one class in two halves
 
 
 async def _guard(

@@ -10,7 +10,7 @@ from model_manager.resilience._limits import Limits
 from model_manager.resilience._loaded import LoadedModels
 from model_manager.resilience._memory import Memory
 from model_manager.resilience._quota import RetryQuotas
-from model_manager.resilience._rests import Resting, rest_of
+from model_manager.resilience._rests import Resting
 from model_manager.resilience._retry import retrying
 from model_manager.resilience._verdict import Verdict, verdict_on
 
@@ -31,7 +31,6 @@ __all__ = [
     "clip",
     "decide",
     "hedged",
-    "rest_of",
     "retrying",
     "verdict_on",
 ]

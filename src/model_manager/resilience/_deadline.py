@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model_manager.config import Timeouts
-from model_manager.types import AttemptTimeouts, Candidate, Clock, Request
+from model_manager.types import (
+    AttemptTimeouts,
+    Candidate,
+    Clock,
+    Request,
+    estimated_tokens,
+)
 
 RESERVE = 0.2
 """The share of the remaining time that is left to the candidates behind."""
 GRACE = 2.0
 """How many times the usual limit the last candidate may take for its first piece."""
-CHARACTERS_PER_TOKEN = 4
 TOKENS_READ = 200
 """Tokens that a loaded local model reads in a second at least: a guess, on the slow
 side, for a model that lies partly in main memory."""
@@ -85,5 +90,5 @@ def _reading(timeouts: Timeouts, request: Request) -> float:
     One pause, for whoever else the server is at work for, and the prompt itself; never
     more than a load may take.
     """
-    tokens = request.characters / CHARACTERS_PER_TOKEN
+    tokens = estimated_tokens(request.characters)
     return min(timeouts.load, timeouts.stall_local + tokens / TOKENS_READ)

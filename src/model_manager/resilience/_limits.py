@@ -16,9 +16,14 @@ from model_manager.config import Endpoint
 from model_manager.errors import UnavailableError
 from model_manager.events import Event, QueueWaited
 from model_manager.resilience._gate import Gate, Place, Refused, Slot
-from model_manager.types import Candidate, Clock, RateLimit, Request
+from model_manager.types import (
+    Candidate,
+    Clock,
+    RateLimit,
+    Request,
+    estimated_tokens,
+)
 
-_CHARACTERS_A_TOKEN = 4
 _TOKENS_OF_AN_ANSWER = 1000
 """What an answer is taken for whose length nobody limited."""
 
@@ -280,7 +285,7 @@ async def _ended(sleeper: asyncio.Future[None]) -> None:
 
 
 def _estimate(request: Request) -> int:
-    asked = request.characters // _CHARACTERS_A_TOKEN
+    asked = estimated_tokens(request.characters)
     if request.operation == "embed":
         return asked
     return asked + (request.max_output_tokens or _TOKENS_OF_AN_ANSWER)

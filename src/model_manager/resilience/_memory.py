@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import random
-import weakref
 from collections.abc import Callable, Collection
 
+from model_manager._forks import call_in_children
 from model_manager.config import Config
 from model_manager.events import Event
 from model_manager.resilience._breaker import Breakers
@@ -46,8 +45,7 @@ class Memory:
         self.limits = Limits(config.endpoints, clock=clock, emit=emit)
         self.latency = FirstPieces()
         self.loaded = LoadedModels()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_Heir(weakref.ref(self)))
+        call_in_children(self.after_fork)
 
     def carry_over(self, old: Memory, unchanged: Collection[str]) -> None:
         """Share what another memory knows of endpoints that have not changed.
@@ -70,17 +68,3 @@ class Memory:
         self.quotas.after_fork()
         self.limits.after_fork()
         self.latency.after_fork()
-
-
-class _Heir:
-    """Tells a memory that it is in a child now; what is forgotten stays forgotten."""
-
-    __slots__ = ("_memory",)
-
-    def __init__(self, memory: weakref.ref[Memory]) -> None:
-        self._memory = memory
-
-    def __call__(self) -> None:
-        memory = self._memory()
-        if memory is not None:
-            memory.after_fork()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import Final
 
 from model_manager.config import Breaker
@@ -85,17 +84,6 @@ def told(error: ProviderError) -> str:
     return f"{what} ({named(error)})"
 
 
-_REMEDIES: Final = MappingProxyType(
-    {
-        "breaker": "It is tried again by itself; 'breaker' in the configuration says"
-        " when. Give the agent a fallback to be served meanwhile.",
-        "cooldown": "Wait, send less ('limits' in the configuration), or give the agent"
-        " a fallback.",
-        "suspended": "Put that right; it is looked at again by itself.",
-    }
-)
-
-
 def unavailable(candidate: Candidate, rest: Rest) -> UnavailableError:
     """Return the error of a call that may not be sent now."""
     return UnavailableError(
@@ -104,5 +92,5 @@ def unavailable(candidate: Candidate, rest: Rest) -> UnavailableError:
         model=candidate.model,
         code=rest.kind,
         retry_after=rest.seconds,
-        remedy=_REMEDIES[rest.kind],
+        remedy=rest.remedy,
     )

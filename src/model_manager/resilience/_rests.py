@@ -9,7 +9,7 @@ from threading import RLock
 from typing_extensions import override
 
 from model_manager.events import BreakerChanged, BreakerState
-from model_manager.types import Candidate, Rest, RestKind
+from model_manager.types import Rest, RestKind
 
 Resting = Mapping[tuple[str, str], Rest]
 
@@ -329,12 +329,3 @@ class RestingAt(Mapping[tuple[str, str], Rest]):
                     if rest is not None:
                         found[shelf.endpoint, model] = rest
         return found
-
-
-def rest_of(resting: Resting, candidate: Candidate) -> Rest | None:
-    """Return why a candidate is left alone: its endpoint's rest, or its own."""
-    of_all = resting.get((candidate.endpoint, ""))
-    own = resting.get((candidate.endpoint, candidate.model))
-    if of_all is None or own is None:
-        return of_all or own
-    return max(of_all, own, key=lambda rest: rest.seconds)

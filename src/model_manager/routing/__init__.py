@@ -1,6 +1,5 @@
 """Decides who may answer, in which order, and why; pure: no I/O, no clock, no await."""
 
-from model_manager.routing._judge import CHARACTERS_PER_TOKEN
 from model_manager.routing._plan import plan, strictest_privacy
 
-__all__ = ["CHARACTERS_PER_TOKEN", "plan", "strictest_privacy"]
+__all__ = ["plan", "strictest_privacy"]

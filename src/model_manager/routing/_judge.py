@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Final
 
-from model_manager.types import Candidate, Facts, Privacy, Refusal, Request, RestKind
+from model_manager.types import (
+    Candidate,
+    Facts,
+    Privacy,
+    Refusal,
+    Request,
+    estimated_tokens,
+    rest_of,
+)
 
-CHARACTERS_PER_TOKEN = 4
-"""A rule of thumb for English prose, used only to see that a prompt cannot fit; OpenAI
-gives the same figure ("What are tokens and how to count them", help centre)."""
 WINDOW_MARGIN = 1.1
 """The estimate is raised by a tenth before it is held against a window."""
-_REST_REMEDIES: Final[Mapping[RestKind, str]] = MappingProxyType(
-    {
-        "breaker": "Wait for it to recover, or give the agent another model.",
-        "cooldown": "Wait, send less at once, or give the agent another model.",
-        "suspended": "Mend its key, its credit or its model's name, then reload.",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +39,7 @@ def needs_of(request: Request, privacy: Privacy) -> Needs:
         wanted.append("json_schema")
     if request.has_images:
         wanted.append("vision")
-    prompt = request.characters / CHARACTERS_PER_TOKEN * WINDOW_MARGIN
+    prompt = estimated_tokens(request.characters) * WINDOW_MARGIN
     return Needs(privacy, tuple(wanted), int(prompt) + (request.max_output_tokens or 0))
 
 
@@ -130,17 +125,13 @@ def _refused_by_window(candidate: Candidate, needs: Needs) -> Refusal | None:
 
 
 def _refused_by_rest(candidate: Candidate, facts: Facts) -> Refusal | None:
-    # A rest without a model is one of the whole endpoint: its key, its credit.
-    places = ((candidate.endpoint, candidate.model), (candidate.endpoint, ""))
-    found = [facts.resting.get(place) for place in places]
-    rests = [rest for rest in found if rest is not None]
-    rest = max(rests, key=lambda one: one.seconds, default=None)
+    rest = rest_of(facts.resting, candidate)
     if rest is None:
         return None
     return Refusal(
         candidate,
         "resting",
         f"it is left alone for {rest.seconds:.1f} s: {rest.reason}",
-        _REST_REMEDIES[rest.kind],
+        rest.remedy,
         retry_in=rest.seconds,
     )

@@ -45,6 +45,7 @@ from model_manager.types._route import (
     Rest,
     RestKind,
     Route,
+    rest_of,
 )
 from model_manager.types._stream import (
     Chunk,
@@ -58,7 +59,7 @@ from model_manager.types._stream import (
     ToolCallDelta,
     Vectors,
 )
-from model_manager.types._usage import RateLimit, Usage
+from model_manager.types._usage import RateLimit, Usage, estimated_tokens
 
 __all__ = [
     "Attempt",
@@ -111,4 +112,6 @@ __all__ = [
     "ToolResult",
     "Usage",
     "Vectors",
+    "estimated_tokens",
+    "rest_of",
 ]

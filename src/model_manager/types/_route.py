@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias
 
 from typing_extensions import override
 
@@ -97,6 +98,39 @@ class Rest:
     """In words, e.g. `3 failures in a row, the last: 503`."""
     seconds: float
     """Until one call is let through to see how it is."""
+
+    @property
+    def remedy(self) -> str:
+        """What the reader can do about it."""
+        return _REMEDIES[self.kind]
+
+
+_REMEDIES: Final[Mapping[RestKind, str]] = MappingProxyType(
+    {
+        "breaker": "It is tried again by itself; 'breaker' in the configuration says"
+        " when. Give the agent another model to be served meanwhile.",
+        "cooldown": "Wait, send less ('limits' in the configuration), or give the agent"
+        " another model.",
+        "suspended": "Mend its key, its credit or its model's name, and reload; it is"
+        " also tried again by itself.",
+    }
+)
+
+
+def rest_of(
+    resting: Mapping[tuple[str, str], Rest], candidate: Candidate
+) -> Rest | None:
+    """Return why a candidate is left alone: the longer of its endpoint's and its own.
+
+    Args:
+        resting: (endpoint, model) -> why; the model is empty for a whole endpoint.
+        candidate: Whom it is about.
+    """
+    of_all = resting.get((candidate.endpoint, ""))
+    own = resting.get((candidate.endpoint, candidate.model))
+    if of_all is None or own is None:
+        return of_all or own
+    return max(of_all, own, key=lambda rest: rest.seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
+
+_CHARACTERS_PER_TOKEN: Final = 4
+"""A rule of thumb for English prose; OpenAI gives the same figure ("What are tokens and
+how to count them", help centre)."""
+
+
+def estimated_tokens(characters: int) -> int:
+    """Return about how many tokens a text of so many characters has, rounded up."""
+    return -(-characters // _CHARACTERS_PER_TOKEN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
