@@ -1,5 +1,11 @@
 """The words everybody speaks: frozen data and the ports between rooms."""
 
+from model_manager.types._budget import (
+    BudgetState,
+    BudgetStatus,
+    BudgetWindow,
+    Overrun,
+)
 from model_manager.types._health import EndpointHealth, Health, HealthStatus
 from model_manager.types._messages import (
     Image,
@@ -65,6 +71,9 @@ __all__ = [
     "Attempt",
     "AttemptRecord",
     "AttemptTimeouts",
+    "BudgetState",
+    "BudgetStatus",
+    "BudgetWindow",
     "Candidate",
     "CandidateRole",
     "Capability",
@@ -85,6 +94,7 @@ __all__ = [
     "Operation",
     "Outcome",
     "OutputSpec",
+    "Overrun",
     "Part",
     "Priority",
     "Privacy",
