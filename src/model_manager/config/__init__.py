@@ -1,9 +1,11 @@
 """What the users write down; the only room that reads files or the environment."""
 
+from model_manager.config._accounts import Budget, LedgerSettings
 from model_manager.config._catalog import Endpoint, ModelRef, is_cloud_name
 from model_manager.config._closest import closest
 from model_manager.config._config import Config
 from model_manager.config._keys import read_keys
+from model_manager.config._ledger_place import LedgerPlace, ledger_place
 from model_manager.config._load import config_path, load_config
 from model_manager.config._problems import Problem
 from model_manager.config._read import find_file
@@ -34,11 +36,14 @@ from model_manager.config._settings import (
 __all__ = [
     "AgentModels",
     "Breaker",
+    "Budget",
     "Capabilities",
     "Config",
     "Endpoint",
     "GpuSettings",
     "Hedging",
+    "LedgerPlace",
+    "LedgerSettings",
     "Limits",
     "ModelRef",
     "ModelSettings",
@@ -55,6 +60,7 @@ __all__ = [
     "config_schema",
     "find_file",
     "is_cloud_name",
+    "ledger_place",
     "load_config",
     "read_keys",
     "render_reference",

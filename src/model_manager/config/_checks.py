@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from model_manager.config._account_checks import account_problems
 from model_manager.config._closest import closest
 from model_manager.config._lifecycle import RETIREMENTS
 from model_manager.config._listing import (
@@ -40,6 +41,7 @@ def semantic_problems(data: Mapping[str, object]) -> list[Problem]:
         *_unknown_models(data, listing),
         *_agents(data),
         *_rules(data),
+        *account_problems(data),
     ]
 
 

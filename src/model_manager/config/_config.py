@@ -13,6 +13,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, StringConstraints, ValidationInfo, model_validator
 from typing_extensions import override
 
+from model_manager.config._accounts import Budget, LedgerSettings
 from model_manager.config._catalog import Catalog, Endpoint, ModelRef
 from model_manager.config._checks import semantic_problems
 from model_manager.config._closest import closest
@@ -111,6 +112,13 @@ class Config(Section):
     )
     hedging: Hedging = Field(
         default_factory=Hedging, description="Whether slow calls are sent twice."
+    )
+    ledger: LedgerSettings = Field(
+        default_factory=LedgerSettings, description="Where every cost is written down."
+    )
+    budgets: dict[Name, Budget] = Field(
+        default_factory=dict,
+        description="What may be spent in the cloud, by names of your choice.",
     )
     gpu_settings: GpuSettings | None = Field(
         default=None, description="How local models use the graphics cards."

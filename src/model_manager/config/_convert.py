@@ -32,6 +32,7 @@ _EXPECTED = {
     "date_parsing": "a day: YYYY-MM-DD",
     "date_from_datetime_parsing": "a day: YYYY-MM-DD",
     "date_from_datetime_inexact": "a day: YYYY-MM-DD",
+    "time_zone": "the name of a time zone, such as Europe/Paris",
     "network": "an address or a network, such as 192.168.1.20 or 10.0.0.0/8",
     "url_spaces": "an address such as http://127.0.0.1:11434",
     "url_unreadable": "an address such as http://127.0.0.1:11434",
