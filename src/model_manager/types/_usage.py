@@ -40,6 +40,9 @@ class Usage:
     """Whether the counts are ours, because an answer broke before its usage came."""
     service_tier: str | None = None
     """The tier that the response says it was served in."""
+    speed: str | None = None
+    """The speed that the response says it was served at: `standard`, `fast`
+    (Anthropic)."""
     raw: Mapping[str, object] = field(default_factory=dict, repr=False)
     """The provider's own usage object, for costs to be computed again."""
 

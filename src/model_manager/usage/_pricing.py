@@ -4,38 +4,33 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import Final, TypeAlias
 
-from model_manager.config import Config, Endpoint, PriceOverride
+from model_manager.config import Config, Endpoint
 from model_manager.types import Candidate, Usage
+from model_manager.usage import _table
+from model_manager.usage._money import NANO, from_nano, to_nano
+from model_manager.usage._overrides import overrides_of
+from model_manager.usage._quotes import Quote, quotes_of
+from model_manager.usage._rates import Rates
 
-if TYPE_CHECKING:
-    from genai_prices import Usage as TableUsage
-    from genai_prices.types import PriceCalculation
+__all__ = ["NANO", "UNKNOWN", "Price", "Pricer", "from_nano", "to_nano"]
 
 _log = logging.getLogger("model_manager.usage")
-_MILLION = Decimal(1_000_000)
-_TABLE_IDS = {"anthropic": "anthropic", "openai": "openai"}
-"""Names of endpoints whose prices are the vendor's own, whatever stands between; others
-are looked up by their URL."""
-_RATES = (
-    "input_mtok",
-    "output_mtok",
-    "cache_read_mtok",
-    "cache_write_mtok",
-    "cache_write_1h_mtok",
-)
-"""The table's rates for the tokens that we count, in USD per million."""
-_NEVER_COUNTED = frozenset({"web_searches_kcount", "storage_searches_kcount"})
-"""Rates that the table multiplies by something that we never report."""
-_SECONDS_KEPT = 60
+_SECONDS_KEPT: Final = 60
 """The table's prices change at full minutes, if they change."""
-_MOST_KEPT = 1_000
+_MINUTES_KEPT: Final = 4
+"""Calls are priced when they began, some minutes ago or just now."""
+_MOST_KEPT: Final = 1_000
 """Models name themselves, so there may be any number of names."""
+_LONG_CACHE: Final = "cache_control"
+"""The option without which nothing is written to a cache for an hour."""
+
+Key: TypeAlias = tuple[str, str, str | None, str | None]
+"""Endpoint, model, tier, speed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,68 +38,29 @@ class Price:
     """What one answer cost, and who says so."""
 
     usd: Decimal | None
+    """Rounded to a billionth of a dollar where it is finer; `None` where unknown."""
     source: str | None
+    """`config`, `local`, or the table with its version and entry."""
+    model: str | None = None
+    """The id of the table's entry, or the model's name in the configuration whose price
+    it is; `None` where the price is unknown or free by declaration."""
 
 
-UNKNOWN = Price(None, None)
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """USD per million tokens, by how much was sent in all."""
-
-    usd: Decimal
-    tiers: tuple[tuple[int, Decimal], ...] = ()
-    """(more tokens than, USD), the largest first."""
-
-    def at(self, total_input: int) -> Decimal:
-        """Return the rate for a request of this size; it holds for all of it."""
-        return next((usd for start, usd in self.tiers if total_input > start), self.usd)
+UNKNOWN: Final = Price(None, None)
+_FREE: Final = Price(Decimal(0), "local")
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
-    """What one model costs at this moment, and who says so."""
-
-    by_name: Mapping[str, Rate]
-    """`input_mtok` and so on; a bucket without a rate of its own is its parent's."""
-    source: str
-
-    def price(self, usage: Usage) -> Price | None:
-        """Return what `usage` cost; `None` where its buckets do not add up."""
-        total, hour = usage.total_input_tokens or 0, usage.cache_write_1h_tokens or 0
-        written = (usage.cache_write_tokens or 0) - hour
-        counts = (
-            usage.input_tokens or 0,
-            usage.output_tokens or 0,
-            usage.cache_read_tokens or 0,
-            written,
-            hour,
-        )
-        if min(counts) < 0:
-            return None
-        usd = Decimal(0)
-        for name, tokens in zip(_RATES, counts, strict=True):
-            if tokens and (rate := self._rate(name)) is not None:
-                usd += rate.at(total) * tokens / _MILLION
-        return Price(usd, self.source)
-
-    def _rate(self, name: str) -> Rate | None:
-        rate = self.by_name.get(name)
-        if rate is None and name == "cache_write_1h_mtok":
-            rate = self.by_name.get("cache_write_mtok")
-        if rate is None and name.startswith("cache_"):
-            rate = self.by_name.get("input_mtok")
-        return rate
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
+class _Minute:
     """What the table said within one minute."""
 
-    minute: int
-    rates: dict[tuple[str, str], Rates | None] = field(default_factory=dict)
-    """(endpoint, model) -> its rates; `None` if the table knows no such model."""
+    found: dict[Key, _table.Found | None] = field(default_factory=dict)
+    """`None` if the table knows no such model."""
+    possible: dict[Key, tuple[Rates, ...]] = field(default_factory=dict)
+
+    @property
+    def is_full(self) -> bool:
+        return max(len(self.found), len(self.possible)) >= _MOST_KEPT
 
 
 class Pricer:
@@ -118,154 +74,213 @@ class Pricer:
             now: Seconds since the epoch; prices depend on the date.
         """
         self._config = config
-        self._warned: set[str] = set()
+        self._endpoints = config.endpoints
+        self._overrides = overrides_of(config)
         self._now = now
-        # Replaced whole when its minute is over: threads may read it without a lock.
-        self._kept = _Kept(-1)
+        self._warned: set[tuple[str, str]] = set()
+        # Replaced whole by a new minute: threads may read it without a lock.
+        self._minutes: Mapping[int, _Minute] = {}
 
     def warm(self) -> None:
         """Load the bundled table now, instead of with the first answer."""
-        import genai_prices.data  # noqa: F401, PLC0415 - 0.14 s to import
+        _table.load()
 
     def price(
-        self, candidate: Candidate, usage: Usage, *, model: str | None = None
+        self,
+        candidate: Candidate,
+        usage: Usage,
+        *,
+        model: str | None = None,
+        at: float | None = None,
     ) -> Price:
         """Return what `usage` cost at `candidate`, in USD.
 
-        A price in the configuration wins; a local endpoint costs 0 by declaration;
-        else genai-prices is asked, with today's date, for the model that says it
-        answered (`model`) or the one that was asked.
+        A price in the configuration wins from its first day on, whatever the tier; a
+        local endpoint costs 0 by declaration, unless it sent the call on; else
+        genai-prices is asked, with the date of the call and the tier and speed that
+        the answer reports. A tier that the table has no price for is unknown, not list
+        price.
+
+        Args:
+            candidate: Who answered.
+            usage: The answer's tokens.
+            model: The model that says it answered; else the one that was asked.
+            at: When the call was made, in seconds since the epoch; else now.
         """
-        endpoint = self._config.endpoints.get(candidate.endpoint)
+        endpoint = self._endpoints.get(candidate.endpoint)
         if endpoint is None:
             return UNKNOWN
-        for ref in self._config.models_named(candidate.model):
-            if ref.endpoint.name == endpoint.name and ref.settings.price is not None:
-                return Price(_overridden(ref.settings.price, usage), "config")
-        if endpoint.is_local:
-            return Price(Decimal(0), "local")
+        if at is None:
+            at = self._now()
+        own = self._overrides.get((candidate.endpoint, candidate.model))
+        if own is not None and at >= own.starts:
+            return _priced(own.rates, usage, source="config", model=candidate.model)
+        if endpoint.is_local and not candidate.is_forwarded:
+            return _FREE
         if usage.input_tokens is None or usage.output_tokens is None:
             return UNKNOWN
-        names = (model, candidate.model) if model else (candidate.model,)
-        price = self._from_table(endpoint, usage, names)
-        if price is UNKNOWN and candidate.label not in self._warned:
-            if len(self._warned) >= _MOST_KEPT:
-                self._warned.clear()
-            self._warned.add(candidate.label)
-            _log.warning(
-                "no price is known for %s, so its cost is unknown: set 'price' for it "
-                "under 'model_providers'",
-                candidate.label,
-            )
-        return price
+        return self._from_table(candidate, usage, model=model, at=at)
+
+    def ceiling(
+        self, candidate: Candidate, *, input_tokens: int, output_tokens: int
+    ) -> Decimal | None:
+        """Return the most that a call with so many tokens may cost now, in USD.
+
+        All input counts at its dearest rate, that of a cache write for example, and in
+        the tier that so much of it reaches. The service tier and the speed are those
+        that the candidate's options name; where they leave it to the provider
+        (`auto`), the dearest.
+
+        Returns:
+            0 for a local model; `None` where no price is known, also where the options
+            name a tier that the table has no price for.
+        """
+        endpoint = self._endpoints.get(candidate.endpoint)
+        if endpoint is None:
+            return None
+        at, options = self._now(), candidate.options
+        own = self._overrides.get((candidate.endpoint, candidate.model))
+        plans: Sequence[Rates]
+        if own is not None and at >= own.starts:
+            plans = (own.rates,)
+        elif endpoint.is_local and not candidate.is_forwarded:
+            return Decimal(0)
+        else:
+            plans = self._possible(endpoint, candidate, at=at)
+        long_writes = bool(options) and _mentions(options, _LONG_CACHE)
+        most = -1
+        for rates in plans:
+            nano = rates.most(input_tokens, output_tokens, long_writes=long_writes)
+            if nano is None:
+                return None
+            most = max(most, nano)
+        return None if most < 0 else from_nano(most)
+
+    def quotes(self) -> tuple[Quote, ...]:
+        """Return what every model that the configuration lists or names costs now."""
+        return quotes_of(self._config, self._overrides, at=self._now())
 
     def _from_table(
-        self, endpoint: Endpoint, usage: Usage, names: tuple[str, ...]
+        self, candidate: Candidate, usage: Usage, *, model: str | None, at: float
     ) -> Price:
-        """Ask the table, once a minute for each model: a look-up takes 60 µs."""
-        now = self._now()
-        kept = self._kept
-        if kept.minute != now // _SECONDS_KEPT or len(kept.rates) >= _MOST_KEPT:
-            self._kept = kept = _Kept(int(now // _SECONDS_KEPT))
+        """Ask for the model that answered, then for the one that was asked."""
+        names = (model, candidate.model) if model else (candidate.model,)
         for name in names:
-            key = (endpoint.name, name)
-            if key in kept.rates:
-                rates = kept.rates[key]
-                if rates is None:
-                    continue
-                if (price := rates.price(usage)) is not None:
-                    return price
-            try:
-                found = look_up(endpoint, usage, name, at=now)
-            except LookupError:
-                kept.rates[key] = None
+            found = self._found(candidate.endpoint, name, usage=usage, at=at)
+            if found is None:
                 continue
-            except ValueError:
-                # Buckets that do not add up.
-                continue
-            source = _source(found)
-            if (by_name := _rates_of(found)) is not None:
-                kept.rates[key] = Rates(by_name, source)
-            return Price(found.total_price, source)
+            if found.rates is None:
+                self._warn_of_tier(candidate, usage)
+                return UNKNOWN
+            if found.is_loose:
+                self._warn_of_match(candidate, name, found.model)
+            return _priced(found.rates, usage, source=found.source, model=found.model)
+        self._warn(
+            (candidate.label, ""),
+            "no price is known for %s, so its cost is unknown: set 'price' for it "
+            "under 'model_providers'",
+            candidate.label,
+        )
         return UNKNOWN
 
-
-def _overridden(price: PriceOverride, usage: Usage) -> Decimal | None:
-    """Apply USD per million tokens to the buckets; `None` where a rate is missing."""
-    hour = usage.cache_write_1h_tokens or 0
-    buckets = (
-        (usage.input_tokens, price.input),
-        (usage.output_tokens, price.output),
-        (usage.cache_read_tokens or 0, price.cache_read),
-        ((usage.cache_write_tokens or 0) - hour, price.cache_write_5m),
-        (hour, price.cache_write_1h),
-    )
-    total = Decimal(0)
-    for tokens, rate in buckets:
-        if tokens is None or (tokens and rate is None):
-            return None
-        total += tokens * (rate or Decimal(0)) / _MILLION
-    return total
-
-
-def look_up(
-    endpoint: Endpoint, usage: Usage, name: str, *, at: float
-) -> PriceCalculation:
-    """Ask the bundled table what `usage` cost at the time `at`.
-
-    Raises:
-        LookupError: It knows no such model.
-        ValueError: The buckets do not add up.
-    """
-    from genai_prices import calc_price  # noqa: PLC0415 - 0.14 s to import
-
-    counts, when = _table_usage(usage), datetime.fromtimestamp(at, UTC)
-    vendor = _TABLE_IDS.get(endpoint.name)
-    if vendor is not None:
-        return calc_price(
-            counts, name, provider_id=vendor, genai_request_timestamp=when
+    def _found(
+        self, endpoint: str, name: str, *, usage: Usage, at: float
+    ) -> _table.Found | None:
+        """Ask the table, once a minute for each model: a look-up takes 60 µs."""
+        kept = self._minute_of(at).found
+        key = (endpoint, name, usage.service_tier, usage.speed)
+        try:
+            return kept[key]
+        except KeyError:
+            pass
+        found = kept[key] = _table.find(
+            self._endpoints[endpoint],
+            name,
+            at=at,
+            context=_table.context_of(usage.service_tier, usage.speed),
         )
-    return calc_price(
-        counts,
-        name,
-        provider_api_url=endpoint.base_url,
-        genai_request_timestamp=when,
-    )
+        return found
+
+    def _possible(
+        self, endpoint: Endpoint, candidate: Candidate, *, at: float
+    ) -> tuple[Rates, ...]:
+        options = candidate.options
+        tier = _wish(options.get("service_tier"))
+        speed = _wish(options.get("speed"))
+        kept = self._minute_of(at).possible
+        key = (candidate.endpoint, candidate.model, tier, speed)
+        found = kept.get(key)
+        if found is None:
+            found = kept[key] = _table.possible(
+                endpoint, candidate.model, at=at, asked=(tier, speed)
+            )
+        return found
+
+    def _minute_of(self, at: float) -> _Minute:
+        number = int(at // _SECONDS_KEPT)
+        minute = self._minutes.get(number)
+        if minute is None or minute.is_full:
+            minute = _Minute()
+            others = sorted(one for one in self._minutes if one != number)
+            kept = {one: self._minutes[one] for one in others[1 - _MINUTES_KEPT :]}
+            self._minutes = {**kept, number: minute}
+        return minute
+
+    def _warn_of_tier(self, candidate: Candidate, usage: Usage) -> None:
+        said = [f"service tier {usage.service_tier!r}"] if usage.service_tier else []
+        said += [f"speed {usage.speed!r}"] if usage.speed else []
+        what = ", ".join(said)
+        self._warn(
+            (candidate.label, what),
+            "%s answered with %s, for which no price is known, so the cost is unknown: "
+            "set 'price' for it under 'model_providers'",
+            candidate.label,
+            what,
+        )
+
+    def _warn_of_match(self, candidate: Candidate, name: str, entry: str) -> None:
+        self._warn(
+            (candidate.endpoint, name),
+            "%s at %s is priced as %s, which may be another model: if that is wrong, "
+            "set 'price' for %s under 'model_providers'",
+            name,
+            candidate.endpoint,
+            entry,
+            candidate.model,
+        )
+
+    def _warn(self, about: tuple[str, str], message: str, *parts: str) -> None:
+        """Say it once, as far as so many things can be remembered."""
+        if about in self._warned:
+            return
+        if len(self._warned) >= _MOST_KEPT:
+            self._warned.clear()
+        self._warned.add(about)
+        _log.warning(message, *parts)
 
 
-def _source(found: PriceCalculation) -> str:
-    from genai_prices import __version__  # noqa: PLC0415 - 0.14 s to import
-
-    return f"genai-prices {__version__}: {found.model.id}"
-
-
-def _rates_of(found: PriceCalculation) -> dict[str, Rate] | None:
-    """Return the rates behind a price; `None` where tokens alone do not make it."""
-    from genai_prices.types import TieredPrices  # noqa: PLC0415 - 0.14 s to import
-
-    rates: dict[str, Rate] = {}
-    for name, price in vars(found.model_price).items():
-        if price is None or name in _NEVER_COUNTED:
-            continue
-        if name not in _RATES:
-            return None
-        if isinstance(price, TieredPrices):
-            tiers = tuple((one.start, one.price) for one in reversed(price.tiers))
-            rates[name] = Rate(price.base, tiers)
-        else:
-            rates[name] = Rate(price)
-    return rates
+def _priced(rates: Rates, usage: Usage, *, source: str, model: str) -> Price:
+    nano = rates.cost(usage)
+    return Price(None if nano is None else from_nano(nano), source, model)
 
 
-def _table_usage(usage: Usage) -> TableUsage:
-    from genai_prices import Usage as TableUsage  # noqa: PLC0415 - 0.14 s to import
+def _wish(option: object) -> str | None:
+    """Return the tier or speed that an option asks for; what is no text leaves it open.
 
-    hour = usage.cache_write_1h_tokens
-    counts = {
-        "input_tokens": usage.total_input_tokens,
-        "output_tokens": usage.output_tokens,
-        "cache_read_tokens": usage.cache_read_tokens,
-        "cache_write_tokens": usage.cache_write_tokens,
-        "cache_write_1h_tokens": hour,
-    }
-    return TableUsage(**{name: n for name, n in counts.items() if n})
+    `None` takes the field out of the request, as if it were not there.
+    """
+    return option if option is None or isinstance(option, str) else _table.OPEN
+
+
+def _mentions(value: object, word: str) -> bool:
+    """Return whether a word is a field anywhere in a value that came from JSON."""
+    inner: Iterator[object]
+    if isinstance(value, Mapping):
+        if word in value:
+            return True
+        inner = iter(value.values())
+    elif isinstance(value, list | tuple):
+        inner = iter(value)
+    else:
+        return False
+    return any(_mentions(one, word) for one in inner)

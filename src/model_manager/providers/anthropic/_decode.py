@@ -217,5 +217,6 @@ def read_usage(raw: Mapping[str, Any]) -> Usage:
         cache_write_1h_tokens=count_of(split.get("ephemeral_1h_input_tokens")),
         reasoning_tokens=count_of(details.get("thinking_tokens")),
         service_tier=text_of(raw.get("service_tier")),
+        speed=text_of(raw.get("speed")),
         raw=dict(raw),
     )
