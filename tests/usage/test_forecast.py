@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from model_manager.errors import InvalidRequestError
-from model_manager.usage._forecast import Forecast, forecast, since_for
+from model_manager.usage._forecast import Forecast, forecast, forecast_since
 from model_manager.usage._report import UsageReport
 from model_manager.usage._span import span
 from model_manager.usage._tally import Tally
@@ -151,7 +151,7 @@ def test_the_last_day_of_the_year_has_a_month_end() -> None:
     ("over", "expected"), [(7, date(2026, 3, 1)), (30, date(2026, 2, 8))]
 )
 def test_it_needs_the_month_and_the_last_days(over: int, expected: date) -> None:
-    assert since_for(NOON, over=over) == expected
+    assert forecast_since(NOON, over=over) == expected
 
 
 def test_it_needs_days_and_at_least_one() -> None:

@@ -141,7 +141,7 @@ def forecast(report: UsageReport, *, now: datetime, over: int = 7) -> Forecast:
 
     Args:
         report: By day, from the beginning of the month or earlier, and for the rate
-            from `over` days ago; see `since_for`.
+            from `over` days ago; see `forecast_since`.
         now: The time, in the zone in which the report's days begin.
         over: Days.
 
@@ -166,7 +166,7 @@ def forecast(report: UsageReport, *, now: datetime, over: int = 7) -> Forecast:
     )
 
 
-def since_for(now: datetime, *, over: int = 7) -> date:
+def forecast_since(now: datetime, *, over: int = 7) -> date:
     """Return from which day on a report has to count for a forecast."""
     today = now.date()
     return min(today.replace(day=1), today - (over - 1) * _DAY)
