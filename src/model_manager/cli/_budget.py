@@ -28,8 +28,8 @@ _COLUMNS: Final = (
     *(Column(name, "right") for name in ("used", "limit", "spent", "held", "left")),
     Column("begins anew"),
 )
-_MANY: Final = 100
-"""USD from which on nobody looks at more than cents."""
+_MANY: Final = 1
+"""USD of a limit from which on nobody looks at more than cents."""
 
 
 def budget(

@@ -195,12 +195,12 @@ def _print_lines(entries: list[Entry]) -> None:
 
 def line_of(entry: Entry) -> str:
     """Return an attempt as a line: when, how it ended, what it took, who."""
-    seconds = "?" if entry.seconds is None else f"{entry.seconds:.2f}"
+    seconds = "?" if entry.seconds is None else f"{entry.seconds:.3f}"
     used = f"{_count(_sent(entry))} + {_count(entry.output_tokens)}"
     where = "local" if entry.is_local else "cloud"
     words = (
         f"{entry.sent_at.astimezone():%m-%d %H:%M:%S}  {entry.outcome:<9}"
-        f"  {seconds:>7} s  {used:>15} tokens  {_money(entry.cost):>10}"
+        f"  {seconds:>8} s  {used:>15} tokens  {_money(entry.cost):>10}"
         f"  {entry.agent} > {entry.endpoint}/{entry.model} ({where})"
     )
     if entry.saved:

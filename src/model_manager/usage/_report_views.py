@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from model_manager.usage import _figures as figures
 from model_manager.usage._figures import dollars, printable, share
@@ -44,6 +44,8 @@ class _Column:
     wanted: Callable[[UsageRow], object] = lambda _: True
 
 
+_Filled: TypeAlias = tuple[str, list[str]]
+"""A column's name, of one line or two, and its cells."""
 _USED: Final = (
     _Column("calls", lambda rows: figures.counts([r.calls for r in rows])),
     _Column("cost", lambda rows: figures.amounts([(r.cost, r.unpriced) for r in rows])),
@@ -64,6 +66,8 @@ _USED: Final = (
     ),
     _Column("fell\nback", lambda rows: figures.shares([r.fallback_rate for r in rows])),
     _Column("local", lambda rows: figures.shares([r.local_share for r in rows])),
+)
+_TIMES: Final = (
     _Column(
         "answer\np50 s", lambda rows: figures.durations([r.latency_p50 for r in rows])
     ),
@@ -136,9 +140,9 @@ def report_tables(report: UsageReport, width: int | None) -> tuple[ReportTable, 
     roomy = width is None or width >= _ROOMY
     buckets = report.rows if roomy else ()
     return (
-        *_tables(report, report.rows, _USED, width=width, title=""),
-        *_tables(report, buckets, _BUCKETS, width=width, title="Tokens"),
-        *_tables(report, _wasteful(report), _UNANSWERED, width=width, title=_WASTED),
+        *_tables(report, report.rows, (_USED, _TIMES), width=width, title=""),
+        *_tables(report, buckets, (_BUCKETS,), width=width, title="Tokens"),
+        *_tables(report, _wasteful(report), (_UNANSWERED,), width=width, title=_WASTED),
     )
 
 
@@ -238,19 +242,21 @@ def _wasteful(report: UsageReport) -> tuple[UsageRow, ...]:
 def _tables(
     report: UsageReport,
     rows: Sequence[UsageRow],
-    columns: Sequence[_Column],
+    topics: Sequence[Sequence[_Column]],
     *,
     width: int | None,
     title: str,
 ) -> Iterator[ReportTable]:
-    """Yield as many tables as it takes, each of which begins with the groups."""
+    """Yield as many tables as it takes, each of which begins with the groups.
+
+    Where one is too wide, each topic begins one of its own.
+    """
     if not rows:
         return
     whole = [*rows, report.total] if len(rows) > 1 else list(rows)
-    shown = [c for c in columns if any(map(c.wanted, whole))]
     keys = [printable(row.key) or _NONE for row in whole]
     first = max(map(figures.width_of, [*keys, report.group_by]))
-    filled = _filled(shown, whole)
+    filled = [_filled(columns, whole) for columns in topics]
     beside, above = _blocks(filled, first, width), _blocks(filled, 0, width)
     # Names above their figures take a line each.
     stacked = 2 * len(above) < len(beside)
@@ -267,26 +273,33 @@ def _tables(
         title = f"{title}, continued" if title and "continued" not in title else title
 
 
-def _filled(
-    columns: Sequence[_Column], rows: Sequence[UsageRow]
-) -> list[tuple[str, list[str]]]:
-    """Return names and cells, all of a column equally wide."""
+def _filled(columns: Sequence[_Column], rows: Sequence[UsageRow]) -> list[_Filled]:
+    """Return names and cells of what is wanted, all of a column equally wide."""
+    shown = [column for column in columns if any(map(column.wanted, rows))]
     names, cells = figures.even(
-        [column.name for column in columns], [column.cells(rows) for column in columns]
+        [column.name for column in shown], [column.cells(rows) for column in shown]
     )
     return list(zip(names, cells, strict=True))
 
 
 def _blocks(
-    columns: Sequence[tuple[str, list[str]]], first: int, width: int | None
-) -> list[list[tuple[str, list[str]]]]:
-    blocks: list[list[tuple[str, list[str]]]] = []
-    used = 0
-    for column in columns:
-        needed = _GAP + len(column[1][0])
-        if not blocks or (width is not None and used + needed > width):
-            blocks.append([])
-            used = first
-        blocks[-1].append(column)
-        used += needed
+    topics: Sequence[Sequence[_Filled]], first: int, width: int | None
+) -> list[list[_Filled]]:
+    """Return the columns of each table, beside a first one of so many letters."""
+    everything = [column for topic in topics for column in topic]
+    if width is None or first + sum(map(_room, everything)) <= width:
+        return [everything]
+    blocks: list[list[_Filled]] = []
+    for topic in topics:
+        used = width
+        for column in topic:
+            if used + _room(column) > width:
+                blocks.append([])
+                used = first
+            blocks[-1].append(column)
+            used += _room(column)
     return blocks
+
+
+def _room(column: _Filled) -> int:
+    return _GAP + len(column[1][0])
