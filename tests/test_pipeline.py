@@ -432,26 +432,21 @@ async def test_an_error_of_the_callers_own_is_no_reason_to_ask_another() -> None
     assert bench.script.closed == 1
 
 
-async def test_the_settle_step_runs_once_for_every_try() -> None:
-    settled: list[str] = []
+async def test_every_try_stands_in_the_ledger_once() -> None:
     cut = errors.StreamInterruptedError("cut.")
     bench = Bench(
         errors.ServerError("down.", status=500),
         [TextDelta("half"), cut],
         said("whole"),
+        ledger={"backend": "memory"},
     )
-    line = bench.manager._current.runtime._line
-    original = line.settle
-
-    def watched(record: Any, **named: Any) -> Any:
-        settled.append(record.outcome)
-        return original(record, **named)
-
-    object.__setattr__(line, "settle", watched)
     async with bench.manager.stream("a", "hi") as stream:
         _ = [event async for event in stream]
 
-    assert settled == ["failed", "broken", "answered"]
+    entries = await bench.manager.entries()
+
+    assert [one.outcome for one in entries] == ["failed", "broken", "answered"]
+    assert [one.number for one in entries] == [1, 2, 3]
 
 
 OUTCOMES: st.SearchStrategy[ScriptedOutcome] = st.sampled_from(

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Protocol, Self
 
 from model_manager._answer import Answer
 from model_manager._outcome import timed_out
+from model_manager._turn import Turn
 from model_manager.config import Endpoint, Hedging, Retry, Timeouts
 from model_manager.errors import (
     EgressRefusedError,
-    ProviderError,
+    ModelManagerError,
     ProviderTimeoutError,
     UnavailableError,
 )
@@ -31,25 +29,14 @@ from model_manager.types import (
     AttemptRecord,
     Candidate,
     Clock,
-    Outcome,
     Reply,
     Request,
     Route,
 )
+from model_manager.usage import Books, Send
 
 Open = Callable[[Attempt], AbstractAsyncContextManager[Reply]]
 Emit = Callable[[Event], None]
-SettleTurn = Callable[["Turn"], None]
-
-
-class Settle(Protocol):
-    """The step that runs once for every send, however it ended."""
-
-    def __call__(
-        self, record: AttemptRecord, *, model: str | None = None
-    ) -> AttemptRecord:
-        """Return the record with its cost."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +44,7 @@ class Line:
     """What a call needs of its surroundings; composed once a runtime."""
 
     open: Open
-    settle: Settle
+    books: Books
     emit: Emit
     clock: Clock
     timeouts: Timeouts
@@ -69,59 +56,6 @@ class Line:
     """A random number in [0, 1) for jitter."""
 
 
-class Turn:
-    """One send: the context that settles it when it ends, however it ends."""
-
-    __slots__ = (
-        "_settle",
-        "answer",
-        "attempt",
-        "began",
-        "failure",
-        "hedged",
-        "outcome",
-        "slot",
-        "ticket",
-        "waited",
-    )
-
-    def __init__(
-        self, attempt: Attempt, ticket: Pass, *, slot: Slot, settle: SettleTurn
-    ) -> None:
-        """Begin it; `settle` is called with it once, at its end."""
-        self.attempt = attempt
-        self.ticket = ticket
-        self.slot = slot
-        self.began = 0.0
-        self.waited = 0.0
-        self.hedged = False
-        self.answer: Answer | None = None
-        self.failure: ProviderError | None = None
-        self.outcome: Outcome = "answered"
-        self._settle = settle
-
-    async def __aenter__(self) -> Self:
-        """Enter; the send follows."""
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Settle it, with what it ended in."""
-        if isinstance(error, ProviderError):
-            broken = self.answer is not None and self.answer.handed_out
-            self.outcome = "broken" if broken else "failed"
-            self.failure = error
-        elif isinstance(error, asyncio.CancelledError | GeneratorExit):
-            self.outcome = "cancelled"
-        elif error is not None:
-            self.outcome = "failed"
-        self._settle(self)
-
-
 class Attempts:
     """Makes the sends of one call and keeps their records."""
 
@@ -129,6 +63,9 @@ class Attempts:
         self, request: Request, route: Route, line: Line, *, deadline: Deadline
     ) -> None:
         """Start with nothing sent."""
+        seconds = max(0.0, deadline.remaining)
+        self.account = line.books.open(request, route, seconds=seconds)
+        """What the call spends; whoever walks ends it."""
         self.records: list[AttemptRecord] = []
         """Every send in the order of their ends, and who was passed over."""
         self.sent = 0
@@ -164,14 +101,14 @@ class Attempts:
         came = self._line.clock.monotonic()
         try:
             slot = await self._slot(candidate, stack, others_left=others_left)
-            attempt = self._attempt(candidate, others_left=others_left)
-            ticket = self._ticket(attempt)
+            send = await self.account.begin(candidate)
+            attempt, ticket = self._admitted(send, others_left=others_left)
         except UnavailableError as error:
             queued = self._line.clock.monotonic() - came
             self._skip(candidate, error, queued=queued)
             raise
         slot.sent()
-        turn = Turn(attempt, ticket, slot=slot, settle=self._settle)
+        turn = Turn(attempt, ticket, send, slot=slot, settle=self._settle)
         turn.waited, turn.hedged = waited, hedged
         turn.began = self._line.clock.monotonic()
         await stack.enter_async_context(turn)
@@ -207,7 +144,16 @@ class Attempts:
             )
         )
 
-    def _attempt(self, candidate: Candidate, *, others_left: bool) -> Attempt:
+    def _admitted(self, send: Send, *, others_left: bool) -> tuple[Attempt, Pass]:
+        try:
+            attempt = self._attempt(send, others_left=others_left)
+            return attempt, self._ticket(attempt)
+        except ModelManagerError:
+            self.account.void(send)
+            raise
+
+    def _attempt(self, send: Send, *, others_left: bool) -> Attempt:
+        candidate = send.candidate
         remaining = self._deadline.remaining
         if remaining <= 0:
             raise timed_out(self._route, self.records)
@@ -216,6 +162,7 @@ class Attempts:
             candidate=candidate,
             number=self.sent + 1,
             local_only=self._route.privacy == "local_only",
+            output_limit=send.ask.output_tokens,
             timeouts=clip(
                 self._line.timeouts,
                 candidate,
@@ -267,8 +214,10 @@ class Attempts:
     def _settle(self, turn: Turn) -> None:
         line, answer, candidate = self._line, turn.answer, turn.attempt.candidate
         finish = answer.finish if answer is not None else None
-        record = line.settle(
-            self._record(turn), model=finish.model if finish is not None else None
+        record = self.account.settle(
+            turn.send,
+            self._record(turn),
+            model=finish.model if finish is not None else None,
         )
         self.records.append(record)
         self._remember(turn, record)
@@ -293,6 +242,7 @@ class Attempts:
 
     def _record(self, turn: Turn) -> AttemptRecord:
         answer, failure = turn.answer, turn.failure
+        ended = self._line.clock.monotonic()
         request_id = answer.request_id if answer is not None else None
         if answer is None and failure is not None:
             request_id = failure.request_id
@@ -300,7 +250,7 @@ class Attempts:
             candidate=turn.attempt.candidate,
             number=turn.attempt.number,
             outcome=turn.outcome,
-            seconds=self._line.clock.monotonic() - turn.began,
+            seconds=ended - turn.began,
             error=failure,
             waited=turn.waited,
             queued=turn.slot.waited,
@@ -308,15 +258,15 @@ class Attempts:
             request_id=request_id,
             rate_limit=answer.rate_limit if answer is not None else None,
             usage=answer.usage() if answer is not None else None,
+            first_token=turn.first_token,
+            tokens_per_second=turn.speed(ended),
         )
 
     def _remember(self, turn: Turn, record: AttemptRecord) -> None:
         """Let the next calls know how this send went."""
         memory, candidate = self._line.memory, turn.attempt.candidate
         timeouts, answer = turn.attempt.timeouts, turn.answer
-        first_after = None
-        if answer is not None and answer.first_at is not None:
-            first_after = answer.first_at - turn.began
+        first_after = turn.first_piece
         turn.ticket.settle(
             turn.outcome,
             error=turn.failure,

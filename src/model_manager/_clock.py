@@ -14,6 +14,10 @@ class SystemClock:
         """Return seconds on a clock that never goes back."""
         return time.monotonic()
 
+    def time(self) -> float:
+        """Return seconds since 1970."""
+        return time.time()
+
     async def sleep(self, seconds: float, /) -> None:
         """Wait."""
         await asyncio.sleep(seconds)

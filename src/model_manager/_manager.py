@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 
 from typing_extensions import override
 
 from model_manager._calls import Calls
 from model_manager.observability import Bus, EventLog
-from model_manager.types import Clock, Health
+from model_manager.types import BudgetStatus, Clock, Health
 
 if TYPE_CHECKING:
     from model_manager._agent import AgentHandle
     from model_manager.config import Config
     from model_manager.providers import HttpPool, ProviderFactory
     from model_manager.sync import SyncManager
+    from model_manager.usage import Entry, GroupBy, Moment, UsageReport
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class ModelManager(Calls):
@@ -127,9 +131,77 @@ class ModelManager(Calls):
         """Ask every endpoint, or the local ones, how they are; free, never raises."""
         return await self._current.health(local_only=local_only)
 
+    async def usage(
+        self,
+        *,
+        group_by: GroupBy = "agent",
+        since: Moment | None = None,
+        until: Moment | None = None,
+        agent: str | None = None,
+    ) -> UsageReport:
+        """Report what was used and what it cost, of all processes with this ledger.
+
+        Args:
+            group_by: `agent`, `model`, `provider`, `day` or `task`.
+            since: From when on: a datetime, a date, a timedelta (so long ago), or text
+                such as `24h`, `7d`, `today`, `month`, `2026-03-01`. Sums are kept by
+                the hour, so it is rounded down to a full one. `None`: from the start.
+            until: Until before when, rounded up; `None`: up to now.
+            agent: Only this agent's.
+
+        Raises:
+            InvalidRequestError: An argument cannot be read.
+            LedgerError: The ledger cannot be read.
+        """
+        books = self._current.runtime.books
+        return await _in_thread(
+            books.report, group_by, since=since, until=until, agent=agent
+        )
+
+    async def entries(
+        self,
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        agent: str | None = None,
+        after: Entry | None = None,
+        limit: int | None = None,
+    ) -> list[Entry]:
+        """Return lines of the ledger, one a send, in the order in which they were sent.
+
+        Args:
+            since: Only what was sent from then on; as in `usage`, but not rounded.
+            until: Only what was sent before.
+            agent: Only this agent's.
+            after: Only what has ended after this one, in that order.
+            limit: At most so many.
+
+        Raises:
+            InvalidRequestError: An argument cannot be read.
+            LedgerError: The ledger cannot be read.
+        """
+        books = self._current.runtime.books
+        return await _in_thread(
+            books.entries,
+            since=since,
+            until=until,
+            agent=agent,
+            after=after,
+            limit=limit,
+        )
+
+    async def budgets(self) -> tuple[BudgetStatus, ...]:
+        """Return how far each budget is used now, over all processes.
+
+        Raises:
+            LedgerError: The ledger cannot be read.
+        """
+        return await _in_thread(self._current.runtime.books.budgets.statuses)
+
     async def aclose(self) -> None:
         """Close what the running loop opened, and stop watching; calls open anew.
 
+        What calls used is in the ledger when this returns.
         Other loops and `sync` may be at work: what they opened ends with them.
         """
         await self._current.aclose()
@@ -147,3 +219,10 @@ class ModelManager(Calls):
         """Say what it serves, never with what keys."""
         agents, endpoints = len(self.config.agent_models), len(self.config.endpoints)
         return f"<ModelManager: {agents} agents, {endpoints} endpoints>"
+
+
+async def _in_thread(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Do what blocks where it holds up no loop."""
+    import asyncio  # noqa: PLC0415 - an import of the facade need not load it
+
+    return await asyncio.to_thread(work, *args, **kwargs)

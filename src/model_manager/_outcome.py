@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from model_manager._answer import Answer
 from model_manager.errors import (
     AllCandidatesFailedError,
+    BudgetExceededError,
     CallTimeoutError,
     LocalOnlyUnavailableError,
     ModelManagerError,
     NoCandidateError,
     StreamBrokenError,
 )
+from model_manager.events import CallFailed, CallFinished, CallStarted
 from model_manager.types import (
     AttemptRecord,
     Embeddings,
@@ -27,10 +29,58 @@ from model_manager.types import (
 if TYPE_CHECKING:
     from model_manager._pipeline import Walk
 
-_TOO_SHORT = 0.001
-"""Seconds in which no model writes: what came at once tells no speed."""
 _SHOWN = 3
 """Refusals that an error's message spells out; the route holds them all."""
+
+
+CANCELLED: Final = "cancelled"
+"""The error of a call that whoever asked has left or cancelled."""
+
+
+def begun(walk: Walk) -> CallStarted:
+    """Return the event of a walk that begins."""
+    request, route = walk.request, walk.route
+    return CallStarted(
+        call_id=request.call_id,
+        agent=request.agent,
+        task=route.task,
+        privacy=route.privacy,
+        candidates=tuple([one.label for one in route.candidates]),
+        config_version=route.config_version,
+    )
+
+
+def ended(
+    walk: Walk, error: BaseException | None, *, seconds: float
+) -> CallFinished | CallFailed:
+    """Return the event of a walk that has ended.
+
+    Args:
+        walk: The walk.
+        error: What it ended in.
+        seconds: How long it took.
+    """
+    request, answer = walk.request, walk.answer
+    if answer is None:
+        # Whoever leaves or is cancelled raises no ordinary exception.
+        name = type(error).__name__ if isinstance(error, Exception) else CANCELLED
+        return CallFailed(
+            call_id=request.call_id,
+            agent=request.agent,
+            error=name,
+            seconds=seconds,
+            attempts=walk.sent,
+        )
+    candidate = answer.attempt.candidate
+    return CallFinished(
+        call_id=request.call_id,
+        agent=request.agent,
+        endpoint=candidate.endpoint,
+        model=candidate.model,
+        seconds=seconds,
+        attempts=walk.sent,
+        cost=walk.records[-1].cost,
+    )
 
 
 def response_of(walk: Walk, answer: Answer, *, now: float) -> Response[Any]:
@@ -79,27 +129,13 @@ def _provenance(walk: Walk, answer: Answer, *, now: float) -> dict[str, Any]:
 
 
 def _timings(walk: Walk, answer: Answer, *, now: float) -> Timings:
-    finish, first_at = answer.finish, answer.first_at
-    told = finish.tokens_per_second if finish is not None else None
-    first = None
-    if first_at is not None and not answer.whole:
-        first = first_at - walk.started
+    finish = answer.finish
     return Timings(
         total=now - walk.started,
-        first_token=first,
+        first_token=walk.first_token,
         load=finish.load_seconds if finish is not None else None,
-        tokens_per_second=told if told is not None else _speed(walk, answer, now=now),
+        tokens_per_second=walk.records[-1].tokens_per_second,
     )
-
-
-def _speed(walk: Walk, answer: Answer, *, now: float) -> float | None:
-    usage = walk.records[-1].usage
-    if usage is None or not usage.output_tokens:
-        return None
-    seconds = walk.records[-1].seconds
-    if answer.first_at is not None and not answer.whole:
-        seconds = now - answer.first_at
-    return usage.output_tokens / seconds if seconds > _TOO_SHORT else None
 
 
 def nobody(route: Route) -> ModelManagerError:
@@ -114,6 +150,9 @@ def nobody(route: Route) -> ModelManagerError:
         waits = [r.retry_in for r in resting if r.retry_in is not None]
         error.retry_after = min(waits, default=None)
         return error
+    broke = [one for one in route.refused if one.code in {"budget", "unpriced"}]
+    if broke:
+        return over_budget(route, _reasons(route.refused), remedy=broke[0].remedy)
     cls = NoCandidateError
     if route.privacy == "local_only" and any(
         refusal.code == "privacy" for refusal in route.refused
@@ -133,6 +172,16 @@ def nobody(route: Route) -> ModelManagerError:
     )
 
 
+def over_budget(route: Route, why: str, *, remedy: str) -> BudgetExceededError:
+    """Return the error for a call that budgets leave nobody to answer."""
+    error = BudgetExceededError(
+        f"no budget for agent {route.agent!r}: {why}.", route=route, remedy=remedy
+    )
+    waits = [one.retry_in for one in route.refused if one.retry_in is not None]
+    error.retry_after = min(waits, default=None)
+    return error
+
+
 def _reasons(refused: Sequence[Refusal]) -> str:
     shown = "; ".join(f"{r.candidate.label}: {r.reason}" for r in refused[:_SHOWN])
     more = len(refused) - _SHOWN
@@ -141,8 +190,13 @@ def _reasons(refused: Sequence[Refusal]) -> str:
 
 def all_failed(
     route: Route, records: Sequence[AttemptRecord]
-) -> AllCandidatesFailedError:
+) -> AllCandidatesFailedError | BudgetExceededError:
     """Return the error for a call in which every attempt failed."""
+    if all(getattr(one.error, "code", "") == "budget" for one in records):
+        # It had room when the route was planned, and others were quicker.
+        error = records[0].error
+        why = error.what.rstrip(".") if error is not None else ""
+        return over_budget(route, why, remedy=error.remedy if error else "")
     sends = [record for record in records if record.outcome != "skipped"]
     first = (sends or records)[0].error
     what = first.what if first is not None else "it gave no reason"

@@ -11,20 +11,21 @@ from typing import cast
 
 from model_manager._answer import Answer, Piece
 from model_manager._attempts import Attempts, Line
-from model_manager._outcome import all_failed, broken, timed_out
+from model_manager._outcome import (
+    CANCELLED,
+    all_failed,
+    begun,
+    broken,
+    ended,
+    timed_out,
+)
 from model_manager.errors import (
     ContextWindowError,
     ModelManagerError,
     ProviderError,
     UnavailableError,
 )
-from model_manager.events import (
-    CallFailed,
-    CallFinished,
-    CallStarted,
-    Decided,
-    HedgeStarted,
-)
+from model_manager.events import CallFailed, Decided, HedgeStarted
 from model_manager.resilience import (
     Deadline,
     Decision,
@@ -43,6 +44,7 @@ from model_manager.types import (
     StreamReset,
     rest_of,
 )
+from model_manager.usage import CallOutcome
 
 _IN_A_RACE = "another is asked already"
 _Opened = tuple[AsyncExitStack, "_Turn", Answer]
@@ -91,6 +93,19 @@ class Walk:
         """Whose turn it was last."""
 
     @property
+    def first_token(self) -> float | None:
+        """Seconds from the call to the first piece of an answer in pieces."""
+        answer = self.answer
+        if answer is None or answer.whole or answer.first_at is None:
+            return None
+        return answer.first_at - self.started
+
+    @property
+    def sent(self) -> int:
+        """How often something was sent so far."""
+        return self._attempts.sent
+
+    @property
     def records(self) -> list[AttemptRecord]:
         """Every send so far, and who was passed over."""
         return self._attempts.records
@@ -113,7 +128,7 @@ class Walk:
             ProviderError: A failure after which nobody else is asked.
         """
         lost: Answer | None = None
-        self._tell_start()
+        self._line.emit(begun(self))
         try:
             while self.answer is None:
                 answer: Answer | None = None
@@ -320,48 +335,20 @@ class Walk:
             to_model=answer.attempt.candidate.label,
         )
 
-    def _tell_start(self) -> None:
-        request, route = self.request, self.route
-        self._line.emit(
-            CallStarted(
-                call_id=request.call_id,
-                agent=request.agent,
-                task=route.task,
-                privacy=route.privacy,
-                candidates=tuple([one.label for one in route.candidates]),
-                config_version=route.config_version,
-            )
-        )
-
     def _tell_end(self, error: BaseException | None) -> None:
-        request, answer = self.request, self.answer
         seconds = self._line.clock.monotonic() - self.started
-        if answer is None:
-            self._line.emit(
-                CallFailed(
-                    call_id=request.call_id,
-                    agent=request.agent,
-                    # Whoever leaves or is cancelled raises no ordinary exception.
-                    error=type(error).__name__
-                    if isinstance(error, Exception)
-                    else "cancelled",
-                    seconds=seconds,
-                    attempts=self._attempts.sent,
-                )
-            )
-            return
-        candidate = answer.attempt.candidate
-        self._line.emit(
-            CallFinished(
-                call_id=request.call_id,
-                agent=request.agent,
-                endpoint=candidate.endpoint,
-                model=candidate.model,
-                seconds=seconds,
-                attempts=self._attempts.sent,
-                cost=self.records[-1].cost,
-            )
+        event = ended(self, error, seconds=seconds)
+        outcome: CallOutcome = "answered"
+        if isinstance(event, CallFailed):
+            outcome = "cancelled" if event.error == CANCELLED else "failed"
+        self._attempts.account.end(
+            outcome,
+            self.records,
+            seconds=seconds,
+            error=event.error if isinstance(event, CallFailed) else None,
+            first_token=self.first_token,
         )
+        self._line.emit(event)
 
 
 def _is_final(turn: _Turn, error: BaseException) -> bool:

@@ -38,7 +38,7 @@ from model_manager.types import (
     Route,
     rest_of,
 )
-from model_manager.usage import Pricer, Settler
+from model_manager.usage import Books
 
 _LOOK_SHARE = 0.2
 """The most of a call's own time that may go into a look at local servers."""
@@ -88,10 +88,16 @@ class Runtime:
         self._servers: dict[str, LocalInventory] = {}
         self._mute = {n for n in self._local if not config.endpoints[n].base_url}
         """Local endpoints that cannot tell what they have installed."""
-        self._settler = Settler(Pricer(config))
+        self.books: Books = Books(
+            config,
+            clock=surroundings.clock,
+            emit=emit,
+            environ=surroundings.environ,
+            old=old.books if old is not None else None,
+        )
         self._line = Line(
             open=self._open,
-            settle=self._settler.settle,
+            books=self.books,
             clock=surroundings.clock,
             emit=emit,
             timeouts=config.timeouts,
@@ -105,7 +111,13 @@ class Runtime:
 
     def route(self, request: Request) -> Route:
         """Plan with what is known now; no I/O."""
-        return plan(self.config, request, self.facts())
+        facts = self.facts()
+        route = plan(self.config, request, facts)
+        if not self.config.budgets:
+            return route
+        # Only now is it known who might be asked, and so what that might cost.
+        standing = self.books.budgets.standing(request, route.candidates)
+        return plan(self.config, request, standing.added_to(facts))
 
     async def walk(self, request: Request) -> Walk:
         """Plan a call and put it at the start of its route.
@@ -116,6 +128,7 @@ class Runtime:
         """
         started = self.clock.monotonic()
         seconds = request.timeout or self.config.timeouts.total
+        await self.books.budgets.refresh()
         if self._local:
             patience = min(SECONDS, seconds * _LOOK_SHARE)
             await self._look(patience)
@@ -169,13 +182,14 @@ class Runtime:
     def _load_all(self) -> None:
         for name in self.config.endpoints:
             self._provider(name)
-        self._settler.warm()
+        self.books.warm()
         self._surroundings.http.warm()
 
     async def aclose(self) -> None:
         """Close the running loop's connections; other loops close theirs themselves."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._surroundings.http.aclose)
+            stack.push_async_callback(self.books.rest)
             await self.aclose_providers()
 
     async def aclose_providers(self) -> None:

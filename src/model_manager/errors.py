@@ -7,10 +7,12 @@ ModelManagerError
 ├── InvalidRequestError            the call itself is wrong; nothing was sent
 ├── MissingDependencyError         an optional package is not installed
 ├── NoCandidateError               the route is empty; holds the route
-│   └── LocalOnlyUnavailableError  ... because the work may not leave the machine
+│   ├── LocalOnlyUnavailableError  ... because the work may not leave the machine
+│   └── BudgetExceededError        ... because budgets are used up
 ├── AllCandidatesFailedError       every candidate failed; holds every attempt
 ├── CallTimeoutError               the deadline of the whole call passed
 ├── StreamBrokenError              a stream broke after its first piece was handed out
+├── LedgerError                    the ledger cannot be written or read
 └── ProviderError                  one attempt failed
     ├── ConnectionFailedError      no connection, or reset before any byte
     ├── ProviderTimeoutError       no answer, or no first piece, in time
@@ -23,7 +25,7 @@ ModelManagerError
     ├── LocalResourceError         a local server ran out of memory or cannot load
     ├── RemoteModelError           a "local" model that would leave the machine
     ├── EgressRefusedError         an address off the machine, for work that must stay
-    ├── UnavailableError           nothing was sent: it rests, or is at its limit
+    ├── UnavailableError           nothing was sent: it rests, is at a limit or budget
     ├── ContextWindowError         the prompt is longer than the model takes
     ├── ContentFilterError         refused for its content
     ├── BadRequestError            the provider says that the request is malformed
@@ -50,6 +52,7 @@ __all__ = [
     "AllCandidatesFailedError",
     "AuthenticationError",
     "BadRequestError",
+    "BudgetExceededError",
     "CallTimeoutError",
     "ConfigError",
     "ConnectionFailedError",
@@ -57,6 +60,7 @@ __all__ = [
     "ContextWindowError",
     "EgressRefusedError",
     "InvalidRequestError",
+    "LedgerError",
     "LocalOnlyUnavailableError",
     "LocalResourceError",
     "MalformedResponseError",
@@ -149,6 +153,21 @@ class NoCandidateError(ModelManagerError):
         self.route = route
 
 
+class BudgetExceededError(NoCandidateError):
+    """Raised when budgets leave nobody who may be asked; nothing was sent.
+
+    `route.refused` says of each model which budget, what is spent, what is held, and
+    when it begins anew.
+    """
+
+    retry_after: float | None = None
+    """Seconds until the first of the budgets begins anew, where one does."""
+
+
+class LedgerError(ModelManagerError):
+    """Raised when the ledger cannot be written or read."""
+
+
 class LocalOnlyUnavailableError(NoCandidateError):
     """Raised when work that must stay on the machine has no local model to do it."""
 
@@ -197,6 +216,8 @@ class ProviderError(ModelManagerError):
 
     attempts: tuple[AttemptRecord, ...] = ()
     """Every attempt of the call that this error ended; empty inside an attempt."""
+    may_be_billed: bool = True
+    """Whether the request may have reached the provider, where nothing else tells."""
 
     def __init__(
         self,
@@ -270,16 +291,20 @@ class EgressRefusedError(ProviderError):
     Nothing was sent: the connection was refused before it was opened.
     """
 
+    may_be_billed = False
     address: str = ""
     """The address that was refused, as `host` or `host:port`."""
 
 
 class UnavailableError(ProviderError):
-    """Raised when our own breaker, limit or queue keeps a call from being sent.
+    """Raised when our own breaker, limit, queue or budget keeps a call from being sent.
 
     `retry_after` holds the seconds until another try may be let through, where that
-    is known; `code` is one of `breaker`, `cooldown`, `suspended`, `limit`, `queue`.
+    is known; `code` is one of `breaker`, `cooldown`, `suspended`, `limit`, `queue`,
+    `budget`.
     """
+
+    may_be_billed = False
 
 
 class ContextWindowError(ProviderError):

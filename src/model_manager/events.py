@@ -11,6 +11,9 @@ CallStarted         a call has its route
 CallFinished        it has its answer
 CallFailed          it has none
 BreakerChanged      a model is left alone, tried out, or back
+BudgetReached       a budget is used to its mark, or wholly
+LedgerFailed        the ledger cannot be written; lines wait beside it
+LedgerRecovered     it can, and what waited is in it
 ConfigReloaded      a new configuration is in force
 ConfigRejected      a new configuration is wrong; the old one stays
 ```
@@ -26,12 +29,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from model_manager.types import AttemptRecord, Privacy
+    from model_manager.types import AttemptRecord, BudgetStatus, Privacy
 
 __all__ = [
     "AttemptEnded",
     "BreakerChanged",
     "BreakerState",
+    "BudgetReached",
     "CallFailed",
     "CallFinished",
     "CallStarted",
@@ -42,6 +46,8 @@ __all__ = [
     "EgressRefused",
     "Event",
     "HedgeStarted",
+    "LedgerFailed",
+    "LedgerRecovered",
     "QueueWaited",
 ]
 
@@ -185,6 +191,36 @@ class BreakerChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetReached:
+    """A budget is used to the share where cheaper models go first, or used up.
+
+    Told once for each in a window, by every process that spends of it, in the thread
+    that writes the ledger.
+    """
+
+    status: BudgetStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerFailed:
+    """The ledger cannot be written; its lines wait beside it. Told in its own thread.
+
+    Calls go on or are refused as the configuration says, `ledger.on_ledger_failure`.
+    """
+
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerRecovered:
+    """The ledger can be written, and all that waited is in it; told in its thread."""
+
+    lines: int
+    """How many had waited in the file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigReloaded:
     """A new configuration is in force; calls under way finish on the old one."""
 
@@ -206,6 +242,7 @@ class ConfigRejected:
 Event: TypeAlias = (
     AttemptEnded
     | BreakerChanged
+    | BudgetReached
     | CallFailed
     | CallFinished
     | CallStarted
@@ -215,5 +252,7 @@ Event: TypeAlias = (
     | Decided
     | EgressRefused
     | HedgeStarted
+    | LedgerFailed
+    | LedgerRecovered
     | QueueWaited
 )

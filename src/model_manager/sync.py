@@ -69,6 +69,9 @@ class SyncManager:
     health = _blocking(ModelManager.health)
     reload = _blocking(ModelManager.reload)
     warm = _blocking(ModelManager.warm)
+    usage = _blocking(ModelManager.usage)
+    entries = _blocking(ModelManager.entries)
+    budgets = _blocking(ModelManager.budgets)
     stream = _blocking_stream(ModelManager.stream)
     explain = _passing(ModelManager.explain)
 

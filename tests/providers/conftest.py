@@ -59,6 +59,9 @@ class RealClock:
     def monotonic(self) -> float:
         return time.monotonic()
 
+    def time(self) -> float:
+        return time.time()
+
     async def sleep(self, seconds: float, /) -> None:
         await asyncio.sleep(seconds)
 
@@ -417,6 +420,7 @@ manager = ModelManager({
         "anthropic": {"base_url": anthropic, "models": {"m": {}}},
         "ollama": {"base_url": ollama, "models": {"m": {}}},
     },
+    "ledger": {"backend": "memory"},  # what is counted here are connections
 }, environ={})
 
 def ask():

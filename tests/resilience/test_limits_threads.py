@@ -28,6 +28,9 @@ class RealClock:
     def monotonic(self) -> float:
         return time.monotonic()
 
+    def time(self) -> float:
+        return time.time()
+
     async def sleep(self, seconds: float, /) -> None:
         await asyncio.sleep(seconds)
 

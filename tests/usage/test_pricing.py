@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from model_manager.config import load_config
 from model_manager.errors import ProviderTimeoutError, RateLimitError
-from model_manager.types import AttemptRecord, Candidate, Usage
-from model_manager.usage import NANO, Pricer, Settler, from_nano, to_nano
+from model_manager.testing import FakeClock
+from model_manager.types import AttemptRecord, Candidate, Request, Route, Usage
+from model_manager.usage import Books, Pricer, from_nano, to_nano
+from model_manager.usage._money import NANO
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
 GOOGLE = "https://generativelanguage.googleapis.com/v1beta/openai"
@@ -144,8 +146,17 @@ def test_a_refused_attempt_is_free_and_a_lost_one_is_unknown(
         seconds=1.0,
         error=error,
     )
+    config = {
+        "version": "1.1.0",
+        "agent_models": {"a": {"primary": "claude-sonnet-4-5"}},
+        "model_providers": {"ollama": {"models": {"coder": {}}}},
+        "ledger": {"backend": "off"},
+    }
+    books = Books(load_config(config), clock=FakeClock(), emit=lambda _: None)
+    request = Request(agent="a")
+    route = Route(agent="a", task=None, privacy="any", candidates=())
 
-    assert Settler(pricer()).settle(record).cost == cost
+    assert books.priced(record, request, route).cost == cost
 
 
 @pytest.mark.parametrize(

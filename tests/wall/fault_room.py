@@ -72,6 +72,10 @@ class LaterClock:
         """Return seconds that only grow."""
         return time.monotonic() + self.later
 
+    def time(self) -> float:
+        """Return seconds since 1970."""
+        return time.time() + self.later
+
     async def sleep(self, seconds: float, /) -> None:
         """Wait in real time."""
         await asyncio.sleep(seconds)

@@ -10,7 +10,16 @@ import typer
 from typer.core import TyperGroup
 from typing_extensions import override
 
-from model_manager.cli import _agents, _ask, _config, _demo, _route
+from model_manager.cli import (
+    _agents,
+    _ask,
+    _budget,
+    _config,
+    _demo,
+    _prices,
+    _route,
+    _usage,
+)
 from model_manager.cli._failures import EXIT_CODES, INTERRUPTED, READER_LEFT, tell
 from model_manager.cli._options import ConfigPath
 from model_manager.cli._screen import hush, is_closed_pipe
@@ -99,6 +108,7 @@ app = typer.Typer(
     epilog=_EPILOG,
     no_args_is_help=True,
 )
+prices_app = typer.Typer(no_args_is_help=True, help="Show and check what models cost.")
 config_app = typer.Typer(no_args_is_help=True, help="Check, show, describe the file.")
 
 
@@ -121,6 +131,11 @@ app.command(epilog=_ask.EXAMPLES)(_ask.ask)
 app.command(epilog=_route.EXAMPLES)(_route.route)
 app.command(epilog=_agents.EXAMPLES)(_agents.agents)
 app.command(epilog=_demo.EXAMPLES)(_demo.demo)
+app.command(epilog=_budget.EXAMPLES)(_budget.budget)
+app.add_typer(_usage.usage_app, name="usage")
+app.add_typer(prices_app, name="prices")
+prices_app.command("show", epilog=_prices.SHOW_EXAMPLES)(_prices.show)
+prices_app.command("check", epilog=_prices.CHECK_EXAMPLES)(_prices.check)
 app.add_typer(config_app, name="config")
 config_app.command(epilog=_config.CHECK_EXAMPLES)(_config.check)
 config_app.command("show", epilog=_config.SHOW_EXAMPLES)(_config.show_config)

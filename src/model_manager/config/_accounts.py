@@ -95,7 +95,7 @@ class Budget(Section):
     )
     model: Name | None = Field(
         default=None,
-        description="Only what this model costs, at any provider or as `provider/model`.",
+        description="Only what this model costs; `provider/model` means one provider.",
     )
     metadata: Annotated[dict[Name, str], Field(min_length=1, max_length=1)] | None = (
         Field(

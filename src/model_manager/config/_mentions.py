@@ -51,14 +51,18 @@ def mentions(data: Mapping[str, object]) -> Iterator[Mention]:
             yield Mention(("task_routing", rule, "model"), model, "rule")
     for alias, target in texts(data.get("aliases")).items():
         yield Mention(("aliases", alias), target, "alias")
-    for budget, content in objects(data.get("budgets")).items():
-        model = objects(content).get("model")
-        if isinstance(model, str):
-            yield Mention(("budgets", budget, "model"), model, "budget")
+    yield from _of_budgets(data.get("budgets"))
     for provider, content in objects(data.get("model_providers")).items():
         for model in objects(objects(content).get("models")):
             listed = ("model_providers", provider, "models", model)
             yield Mention(listed, model, "listed")
+
+
+def _of_budgets(budgets: object) -> Iterator[Mention]:
+    for budget, content in objects(budgets).items():
+        model = objects(content).get("model")
+        if isinstance(model, str):
+            yield Mention(("budgets", budget, "model"), model, "budget")
 
 
 def _of_agent(path: Path, models: object) -> Iterator[Mention]:

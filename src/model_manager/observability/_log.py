@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import Final
 
 from model_manager import events
-from model_manager.events import AttemptEnded, CallFailed, Event
-from model_manager.types import AttemptRecord
+from model_manager.events import AttemptEnded, BudgetReached, CallFailed, Event
+from model_manager.types import AttemptRecord, BudgetStatus
 
 LOGGER: Final = "model_manager.events"
 
@@ -22,6 +22,7 @@ _log.addHandler(logging.NullHandler())
 _LEVELS: Final[Mapping[type[object], int]] = MappingProxyType(
     {
         events.BreakerChanged: logging.WARNING,
+        events.BudgetReached: logging.WARNING,
         events.CallFailed: logging.WARNING,
         events.ConfigRejected: logging.ERROR,
         events.ConfigReloaded: logging.INFO,
@@ -29,6 +30,8 @@ _LEVELS: Final[Mapping[type[object], int]] = MappingProxyType(
         events.CandidateSkipped: logging.INFO,
         events.Decided: logging.INFO,
         events.HedgeStarted: logging.INFO,
+        events.LedgerFailed: logging.ERROR,
+        events.LedgerRecovered: logging.WARNING,
     }
 )
 
@@ -56,6 +59,8 @@ def line_of(event: Event) -> str:
     if isinstance(event, AttemptEnded):
         shown = {"call_id": event.call_id, "agent": event.agent}
         shown |= _attempt(event.record)
+    elif isinstance(event, BudgetReached):
+        shown = _budget(event.status)
     else:
         shown = {one.name: _text(getattr(event, one.name)) for one in fields(event)}
     words = [f"{name}={value}" for name, value in shown.items() if value]
@@ -74,6 +79,19 @@ def _attempt(record: AttemptRecord) -> dict[str, str]:
         "error": type(error).__name__ if error is not None else "",
         "status": _text(getattr(error, "status", None)),
         "request_id": record.request_id or "",
+    }
+
+
+def _budget(status: BudgetStatus) -> dict[str, str]:
+    return {
+        "name": _text(status.name),
+        "scope": _text(status.scope),
+        "state": status.state,
+        "spent": f"{status.spent:f}" if status.limit is not None else "",
+        "limit": _text(status.limit),
+        "spent_tokens": str(status.spent_tokens) if status.token_limit else "",
+        "token_limit": _text(status.token_limit),
+        "resets_at": status.resets_at.isoformat() if status.resets_at else "",
     }
 
 

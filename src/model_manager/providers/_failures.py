@@ -25,7 +25,7 @@ from model_manager.errors import (
     StreamInterruptedError,
     UnsupportedFeatureError,
 )
-from model_manager.providers._wire import WireError, WireFault
+from model_manager.providers._wire import NEVER_CONNECTED, WireError, WireFault
 
 # A provider's code is an identifier; anything else might be prose with a prompt in it.
 _CODE = re.compile(r"[A-Za-z0-9_.:\-]{1,80}")
@@ -217,7 +217,9 @@ def wire_failure(source: Source, error: WireError) -> ProviderError:
     """Build the error for an exchange that failed on the wire."""
     kind = _ON_THE_WIRE[error.fault]
     if kind is not EgressRefusedError:
-        return failure(source, kind)
+        failed = failure(source, kind)
+        failed.may_be_billed = error.fault not in NEVER_CONNECTED
+        return failed
     return refusal(failure(source, kind, what=refusal_words(error)), error)
 
 

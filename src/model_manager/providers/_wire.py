@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 WireFault: TypeAlias = Literal[
     "unreachable", "connect_timeout", "lost", "cut", "unreadable", "refused"
@@ -16,6 +16,9 @@ WireFault: TypeAlias = Literal[
 * `unreadable`: what came is not HTTP, cannot be unpacked, or is far too long.
 * `refused`: the address is none that local work may reach; nothing was opened.
 """
+
+NEVER_CONNECTED: Final = frozenset({"unreachable", "connect_timeout", "refused"})
+"""What happens before anything is sent."""
 
 
 class WireError(Exception):

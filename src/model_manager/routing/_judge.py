@@ -60,6 +60,7 @@ def judge(candidate: Candidate, needs: Needs, facts: Facts) -> Refusal | None:
         or _refused_by_capability(candidate, needs)
         or _refused_by_window(candidate, needs)
         or _refused_by_rest(candidate, facts)
+        or _refused_by_budget(candidate, facts)
     )
 
 
@@ -121,6 +122,15 @@ def _refused_by_window(candidate: Candidate, needs: Needs) -> Refusal | None:
         "context_window",
         f"about {needs.tokens:,} tokens do not fit its window of {window:,}",
         "Shorten the prompt, or name a model with a larger window.",
+    )
+
+
+def _refused_by_budget(candidate: Candidate, facts: Facts) -> Refusal | None:
+    found = facts.overruns.get((candidate.endpoint, candidate.model))
+    if found is None or candidate.is_local:
+        return None
+    return Refusal(
+        candidate, found.code, found.reason, found.remedy, retry_in=found.retry_in
     )
 
 

@@ -48,6 +48,8 @@ def plan(config: Config, request: Request, facts: Facts) -> Route:
             candidates.append(candidate)
         else:
             refused.append(refusal)
+    if facts.low_budgets:
+        candidates.sort(key=lambda candidate: _frugality(candidate, facts))
     return Route(
         agent=request.agent,
         task=task,
@@ -57,6 +59,7 @@ def plan(config: Config, request: Request, facts: Facts) -> Route:
         notes=(
             *_renamed([*candidates, *(refusal.candidate for refusal in refused)]),
             *_notes(candidates, needs.capabilities, facts),
+            *_budget_notes(facts),
         ),
         config_version=config.fingerprint,
     )
@@ -168,6 +171,26 @@ def _known_capabilities(
         for name in _CAPABILITIES:
             known.setdefault(name, name in there.capabilities)
     return known
+
+
+def _frugality(candidate: Candidate, facts: Facts) -> tuple[int, int]:
+    """Return a candidate's place while a budget is low: local first, then by cost.
+
+    What the caller asked for by name stays first, if the budget has room for it.
+    """
+    if candidate.role == "explicit":
+        return 0, 0
+    if candidate.is_local:
+        return 1, 0
+    cost = facts.upper_costs.get((candidate.endpoint, candidate.model))
+    return (3, 0) if cost is None else (2, cost)
+
+
+def _budget_notes(facts: Facts) -> Iterator[str]:
+    for words in facts.low_budgets:
+        yield f"{words}: local models first, then the cheaper ones"
+    for name in facts.unread_budgets:
+        yield f"budget {name!r} was not looked at yet"
 
 
 def _renamed(judged: list[Candidate]) -> Iterator[str]:

@@ -16,6 +16,8 @@ from typing_extensions import override
 
 __all__ = ["FakeClock"]
 
+EPOCH = 1_795_262_400.0
+"""2026-11-21 12:00 UTC, a Saturday."""
 _PASSES = 10
 """How often the loop turns before time moves on: enough for a task that was just woken
 to fall asleep again, or to cancel another one that does."""
@@ -40,11 +42,17 @@ class FakeClock:
     who waits for a real socket has all the time there is, until `advance` is called.
     """
 
-    def __init__(self, *, start: float = 1000.0, auto: bool = True) -> None:
-        """Start at `start` seconds; with `auto=False` only `advance` moves time."""
+    def __init__(
+        self, *, start: float = 1000.0, epoch: float = EPOCH, auto: bool = True
+    ) -> None:
+        """Start at `start` seconds; with `auto=False` only `advance` moves time.
+
+        `epoch` is the time of day then, in seconds since 1970.
+        """
         self.sleeps: list[float] = []
         """What was asked of `sleep`, in order, in seconds."""
-        self._now = start
+        self._now = self._start = start
+        self._epoch = epoch
         self._auto = auto
         self._timers: list[_Timer] = []
         self._orders = itertools.count()
@@ -61,6 +69,10 @@ class FakeClock:
     def monotonic(self) -> float:
         """Return the virtual time in seconds."""
         return self._now
+
+    def time(self) -> float:
+        """Return the virtual time of day: `epoch` seconds since 1970 at the start."""
+        return self._epoch + self._now - self._start
 
     async def sleep(self, seconds: float, /) -> None:
         """Wait until virtual time has passed; `math.inf` waits to be cancelled."""

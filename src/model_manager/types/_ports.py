@@ -43,6 +43,14 @@ class Attempt:
     local_only: bool = False
     """Whether nothing of it may leave the machine, whatever the candidate's address."""
     timeouts: AttemptTimeouts = field(default_factory=AttemptTimeouts)
+    output_limit: int | None = None
+    """Tokens that the answer may have at most where the request says nothing: what is
+    reserved of a budget for it."""
+
+    @property
+    def max_output_tokens(self) -> int | None:
+        """The limit of the answer's tokens: the request's, else the budget's."""
+        return self.request.max_output_tokens or self.output_limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +90,10 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Return seconds on a clock that never goes back."""
+        ...
+
+    def time(self) -> float:
+        """Return seconds since 1970, for what outlives the process."""
         ...
 
     async def sleep(self, seconds: float, /) -> None:

@@ -63,7 +63,17 @@ class AttemptRecord:
     cost: Decimal | None = None
     """USD; `None` when unknown."""
     price_source: str | None = None
-    """Where the price came from, e.g. `config` or `genai-prices 0.2.3`."""
+    """Where the price came from, e.g. `config` or `genai-prices 0.2.3: claude-opus-5`,
+    the table's own name of the model."""
+    first_token: float | None = None
+    """Seconds from the send to the first piece; `None` for an answer in one piece."""
+    tokens_per_second: float | None = None
+    """As in `Timings`."""
+    saved: Decimal | None = None
+    """USD that the agent's cloud model would have charged for this local answer beyond
+    its own cost; `None` where that is unknown, and for everything else."""
+    saved_against: str = ""
+    """`endpoint/model` of that cloud model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +105,18 @@ class Response(Generic[T]):
     """Our id of the call; the same for every attempt."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     """The labels that the caller gave."""
+
+    @property
+    def saved(self) -> Decimal | None:
+        """USD that the agent's cloud model would have charged for this local answer.
+
+        As many tokens at that model's price, less what the answer cost; an estimate,
+        because another model counts and says other tokens. 0 for an answer of the
+        cloud; `None` where the agent has no cloud model or its price is unknown.
+        """
+        if not self.is_local:
+            return Decimal(0)
+        return self.attempts[-1].saved if self.attempts else None
 
     @property
     def total_cost(self) -> Decimal | None:

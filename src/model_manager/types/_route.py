@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeAlias
 
 from typing_extensions import override
 
+from model_manager.types._budget import Overrun
 from model_manager.types._request import Privacy
 
 CandidateRole: TypeAlias = Literal[
@@ -22,6 +23,8 @@ RefusalCode: TypeAlias = Literal[
     "not_installed",
     "remote_model",
     "resting",
+    "budget",
+    "unpriced",
 ]
 RestKind: TypeAlias = Literal["breaker", "cooldown", "suspended"]
 
@@ -146,6 +149,16 @@ class Facts:
     resting: Mapping[tuple[str, str], Rest] = field(default_factory=dict)
     """(endpoint, model) -> why it is left alone now; absent means that it may be
     asked."""
+    overruns: Mapping[tuple[str, str], Overrun] = field(default_factory=dict)
+    """(endpoint, model) -> why budgets keep it from being asked this request."""
+    upper_costs: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """(endpoint, model) -> the most that this request may cost there, in nano-USD;
+    absent where unknown, or where no budget counts it."""
+    low_budgets: tuple[str, ...] = ()
+    """Budgets that this request counts in and that are nearly used up, in words: while
+    there are any, local models go first, then cheaper ones."""
+    unread_budgets: tuple[str, ...] = ()
+    """Names of budgets that this request counts in and that were not looked at yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

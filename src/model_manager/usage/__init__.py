@@ -1,19 +1,43 @@
-"""Counts what calls cost; an unknown price is `None`, never 0."""
+"""Counts what calls cost, and says when it is enough.
 
-from model_manager.usage._money import NANO, from_nano, to_nano
+The rule of this room: an unknown price is `None`, never 0; what is spent is the sum of
+lines that are written once each.
+"""
+
+from model_manager.usage._account import Account, CallOutcome
+from model_manager.usage._books import Books
+from model_manager.usage._budgets import Standing
+from model_manager.usage._entry import Entry
+from model_manager.usage._forecast import Forecast, forecast, forecast_since
+from model_manager.usage._money import from_nano, to_nano
+from model_manager.usage._notes import Send
 from model_manager.usage._pricing import Price, Pricer
 from model_manager.usage._quotes import Quote
 from model_manager.usage._rates import Rate, Rates
-from model_manager.usage._settle import Settler
+from model_manager.usage._report import GroupBy, UsageReport, UsageRow
+from model_manager.usage._span import Moment
+from model_manager.usage._tally import Tally
 
 __all__ = [
-    "NANO",
+    "Account",
+    "Books",
+    "CallOutcome",
+    "Entry",
+    "Forecast",
+    "GroupBy",
+    "Moment",
     "Price",
     "Pricer",
     "Quote",
     "Rate",
     "Rates",
-    "Settler",
+    "Send",
+    "Standing",
+    "Tally",
+    "UsageReport",
+    "UsageRow",
+    "forecast",
+    "forecast_since",
     "from_nano",
     "to_nano",
 ]

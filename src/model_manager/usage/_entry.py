@@ -74,7 +74,8 @@ class Entry:
             if isinstance(value, datetime):
                 value = value.isoformat()
             elif isinstance(value, Decimal):
-                value = str(value)
+                # `str` would write an exponent below a millionth of a dollar.
+                value = format(value, "f")
             elif one.name == "metadata":
                 value = dict(value)
             plain[one.name] = value

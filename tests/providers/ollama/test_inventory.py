@@ -33,6 +33,9 @@ class SteppedClock:
     def monotonic(self) -> float:
         return self.now
 
+    def time(self) -> float:
+        return self.now
+
     async def sleep(self, seconds: float, /) -> None:
         self.now += seconds
 

@@ -73,7 +73,7 @@ def message_body(attempt: Attempt) -> bytes:
 
 def _max_tokens(attempt: Attempt) -> int:
     model, most = attempt.candidate.model, attempt.candidate.max_output_tokens
-    asked = attempt.request.max_output_tokens
+    asked = attempt.max_output_tokens
     if asked is not None and most is not None:
         return min(asked, most)
     usual = _SMALL_MAX_TOKENS if _SMALL.match(model) else DEFAULT_MAX_TOKENS

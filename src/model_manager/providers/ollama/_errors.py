@@ -246,7 +246,9 @@ class Failures:
             return self.new(
                 ConnectionFailedError, what="closed the connection before it answered"
             )
-        return self.new(ConnectionFailedError)
+        failed = self.new(ConnectionFailedError)
+        failed.may_be_billed = False
+        return failed
 
     def not_installed(self, stand_ins: Iterable[str]) -> ProviderError:
         """Return the error that names the command to run and what is there instead."""

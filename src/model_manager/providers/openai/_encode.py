@@ -12,12 +12,10 @@ from model_manager.providers._tool_ids import portable_id
 from model_manager.providers.openai._strict import is_strict
 from model_manager.types import (
     Attempt,
-    Candidate,
     Image,
     Message,
     OutputSpec,
     Part,
-    Request,
     Text,
     Tool,
     ToolCall,
@@ -56,7 +54,7 @@ def chat_body(attempt: Attempt, *, genuine: bool) -> bytes:
         body["tools"] = [_tool(tool) for tool in request.tools]
     if request.output is not None:
         body["response_format"] = _response_format(request.output)
-    limit = _limit(request, candidate)
+    limit = _limit(attempt)
     if limit is not None:
         body["max_completion_tokens" if genuine else "max_tokens"] = limit
     if request.stop:
@@ -85,8 +83,8 @@ def _set_temperature(body: dict[str, Any], value: float, *, genuine: bool) -> No
         body["temperature"] = value
 
 
-def _limit(request: Request, candidate: Candidate) -> int | None:
-    asked, most = request.max_output_tokens, candidate.max_output_tokens
+def _limit(attempt: Attempt) -> int | None:
+    asked, most = attempt.max_output_tokens, attempt.candidate.max_output_tokens
     if asked is None or most is None:
         return asked
     return min(asked, most)

@@ -1,0 +1,222 @@
+"""The ledger as the rest of the room uses it: put, ask, read; the thread is behind."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Final, TypeVar
+
+from model_manager._forks import call_in_children
+from model_manager.config import LedgerPlace
+from model_manager.errors import LedgerError
+from model_manager.events import Event
+from model_manager.usage._database import Database, DatabaseError
+from model_manager.usage._holds import Claim, Denial, Grant
+from model_manager.usage._migrations import VERSION
+from model_manager.usage._postgres import open_server
+from model_manager.usage._spool import Spool
+from model_manager.usage._sqlite import open_file, open_memory, open_to_read
+from model_manager.usage._store import migrate
+from model_manager.usage._writer import (
+    Job,
+    Note,
+    Reservation,
+    Stop,
+    Trouble,
+    Writer,
+)
+
+T = TypeVar("T")
+_PATIENCE: Final = 10.0
+"""Seconds to wait for the thread where the program ends, or somebody reads."""
+
+
+class Ledger:
+    """One ledger; may be used from any number of threads and loops.
+
+    Nothing is opened before the first line. Lines are written by a thread of its own,
+    which ends with this object; what is put is on the disk at the program's end.
+    """
+
+    def __init__(
+        self,
+        place: LedgerPlace,
+        *,
+        now_us: Callable[[], int],
+        emit: Callable[[Event], None],
+    ) -> None:
+        """Name the ledger; its backend must not be `off`."""
+        self.place = place
+        self._now_us = now_us
+        self._emit = emit
+        self._lock = threading.Lock()
+        self._inherited: list[Writer] = []
+        """The parent's: never used here, and never closed."""
+        self._always: Callable[[Database], Callable[[], None]] | None = None
+        self._begin_anew()
+        call_in_children(self.after_fork)
+
+    def after_fork(self) -> None:
+        """Part from the thread and the connection, which the parent goes on with."""
+        self._inherited.append(self._writer)
+        self._lock = threading.Lock()
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        place = self.place
+        spool = None if place.backend == "memory" else Spool(place.folder)
+        self._writer = Writer(
+            _opener(place), spool, now_us=self._now_us, emit=self._emit
+        )
+        self._writer.always = self._always
+        self._thread: threading.Thread | None = None
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """Why it cannot be written now; `None` while all is well."""
+        return self._writer.trouble
+
+    def do_always(self, work: Callable[[Database], Callable[[], None]]) -> None:
+        """Do something in every transaction, and what it returns after its end."""
+        self._always = self._writer.always = work
+
+    def put(self, note: Note) -> None:
+        """Have a line written; returns at once and never fails."""
+        if self._thread is None:
+            self._start()
+        self._writer.queue.put(note)
+
+    def reserve(self, claim: Claim, send: Note) -> Future[Grant | Denial]:
+        """Hold what a claim wants, if budgets have room, and note its send with it.
+
+        The future holds what became of it, once that is durable; or a `LedgerError`.
+        """
+        if self._thread is None:
+            self._start()
+        reservation = Reservation(claim, send)
+        self._writer.queue.put(reservation)
+        return reservation.future
+
+    def ask(self, work: Callable[[Database], T]) -> Future[T]:
+        """Do something in the next transaction, after all that was put before.
+
+        The future holds what it returned, once that is durable; or a `LedgerError`.
+        """
+        if self._thread is None:
+            self._start()
+        job = Job(work)
+        self._writer.queue.put(job)
+        return job.future
+
+    def read(self, query: Callable[[Database], T]) -> T:
+        """Run a query on what was put so far; blocks, in the caller's own thread.
+
+        Raises:
+            LedgerError: The ledger cannot be read.
+        """
+        if self.place.backend == "memory":
+            return self.ask(query).result()
+        if self._thread is not None or self._is_there():
+            # What cannot be written does not keep anybody from reading the rest.
+            with contextlib.suppress(LedgerError, TimeoutError):
+                self.ask(lambda _: None).result(_PATIENCE)
+        failed: DatabaseError | None = None
+        try:
+            database = _to_read(self.place)
+            try:
+                return query(database)
+            finally:
+                database.close()
+        except DatabaseError as error:
+            failed = error
+        message = f"the ledger cannot be read: {failed.what}."
+        raise LedgerError(message, remedy=failed.remedy)
+
+    def rest(self) -> None:
+        """Write what was put, and close the connection until something comes again."""
+        if self._thread is not None:
+            stop = Stop(for_good=False)
+            self._writer.queue.put(stop)
+            with contextlib.suppress(TimeoutError):
+                stop.done.result(_PATIENCE)
+
+    def _is_there(self) -> bool:
+        place = self.place
+        if place.backend == "sqlite":
+            return place.file.exists() or Spool(place.folder).path.exists()
+        return True
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is not None:
+                return
+            writer = self._writer
+            thread = threading.Thread(
+                target=writer.run, name="model_manager-ledger", daemon=True
+            )
+            thread.start()
+            self._thread = thread
+            end = _End(writer, thread)
+            _at_end(end)
+            # When nobody has the ledger any more, its thread writes the rest and ends.
+            finalizer = weakref.finalize(self, end.soon)
+            finalizer.atexit = False
+
+
+class _End:
+    """Ends a writer's thread: at the program's end, or when its ledger is gone."""
+
+    def __init__(self, writer: Writer, thread: threading.Thread) -> None:
+        self._writer = writer
+        self._thread = thread
+
+    def __call__(self) -> None:
+        """Wait until all is written."""
+        self._writer.queue.put(Stop(for_good=True))
+        self._thread.join(_PATIENCE)
+
+    def soon(self) -> None:
+        """Have it end by itself: whoever collects garbage must not wait."""
+        self._writer.queue.put(Stop(for_good=True))
+        atexit.unregister(self)
+
+
+def _at_end(end: _End) -> None:
+    """Have a thread's rest written before the process ends."""
+    atexit.register(end)
+    multiprocessing = sys.modules.get("multiprocessing.util")
+    if multiprocessing is not None:
+        # A forked worker runs these when it ends, and no `atexit`.
+        multiprocessing.Finalize(None, end, exitpriority=1)
+
+
+def _opener(place: LedgerPlace) -> Callable[[], Database]:
+    if place.backend == "memory":
+        return open_memory
+    if place.backend == "postgres":
+        url = place.url.get_secret_value() if place.url is not None else ""
+        return lambda: open_server(url)
+    return lambda: open_file(place.file)
+
+
+def _to_read(place: LedgerPlace) -> Database:
+    """Open a ledger to read it; one that nobody has written yet is empty."""
+    if place.backend == "sqlite":
+        if not place.file.exists():
+            empty = open_memory()
+            migrate(empty)
+            return empty
+        database: Database = open_to_read(place.file)
+    else:
+        database = _opener(place)()
+    version = database.version()
+    if version != VERSION:
+        database.close()
+        what = f"it has version {version}, and this library reads {VERSION}"
+        raise DatabaseError(what, remedy="Update model-manager everywhere it is used.")
+    return database

@@ -1,0 +1,142 @@
+"""Lines that wait in a file while the ledger cannot be written.
+
+One file beside the ledger, for all processes that use it: each appends whole lines
+under a lock, and whoever reaches the ledger again writes them all into it. Lines are
+idempotent, so a file that was written twice does no harm.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from filelock import FileLock, Timeout
+
+from model_manager.usage._lines import CallLine, SendLine
+
+Line = CallLine | SendLine
+
+_PATIENCE: Final = 5.0
+"""Seconds to wait for another process that appends or reads."""
+_log = logging.getLogger("model_manager.usage")
+
+
+class SpoolError(Exception):
+    """Raised when the file cannot be written or read."""
+
+
+class Spool:
+    """The file `ledger.spool.jsonl` of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Name the file; nothing is touched yet."""
+        self.path = folder / "ledger.spool.jsonl"
+        self._unreadable = folder / "ledger.unreadable.jsonl"
+        self._lock_path = folder / "ledger.spool.lock"
+
+    def append(self, lines: Iterable[Line]) -> None:
+        """Add lines, on the disk when this returns.
+
+        Raises:
+            SpoolError: They could not all be written.
+        """
+        text = "".join(f"{_text(line)}\n" for line in lines)
+        if text:
+            self._locked(lambda: self._add(self.path, text))
+
+    def replay(self, write: Callable[[Sequence[Line]], None]) -> int:
+        """Have the lines written into the ledger, then drop them; returns how many.
+
+        Lines that cannot be read, such as half of one, are put aside and told of.
+
+        Raises:
+            SpoolError: The file cannot be read.
+        """
+        if not self.path.exists():
+            return 0
+        count = 0
+
+        def drain() -> None:
+            nonlocal count
+            if not self.path.exists():
+                return
+            lines, rest = _parsed(self.path.read_text("utf-8", errors="replace"))
+            write(lines)
+            count = len(lines)
+            if rest:
+                self._add(self._unreadable, rest)
+                _log.error("lines of the ledger cannot be read: %s", self._unreadable)
+            self.path.unlink()
+
+        self._locked(drain)
+        return count
+
+    def _locked(self, work: Callable[[], None]) -> None:
+        failed = ""
+        try:
+            self._lock_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with FileLock(self._lock_path, timeout=_PATIENCE):
+                work()
+        except Timeout:
+            failed = "another process keeps it locked"
+        except OSError as error:
+            failed = os.strerror(error.errno or 0)
+        if failed:
+            raise SpoolError(failed)
+
+    def _add(self, path: Path, text: str) -> None:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            size = os.fstat(descriptor).st_size
+            # A process that died in the middle of a line must not spoil the next.
+            if size and _last_byte(path) != b"\n":
+                text = f"\n{text}"
+            content = text.encode()
+            written = os.write(descriptor, content)
+            while written < len(content):
+                written += os.write(descriptor, content[written:])
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _last_byte(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1)
+
+
+def _text(line: Line) -> str:
+    kind = "call" if isinstance(line, CallLine) else "send"
+    return json.dumps({kind: asdict(line)}, ensure_ascii=False)
+
+
+def _parsed(text: str) -> tuple[list[Line], str]:
+    """Return the lines, and the text of those that are none."""
+    lines: list[Line] = []
+    rest = ""
+    for one in text.splitlines():
+        if not one.strip():
+            continue
+        line = _line(one)
+        if line is None:
+            rest += f"{one}\n"
+        else:
+            lines.append(line)
+    return lines, rest
+
+
+def _line(text: str) -> Line | None:
+    try:
+        found: dict[str, Any] = json.loads(text)
+        if "call" in found:
+            return CallLine(**found["call"])
+        send = found["send"]
+        return SendLine(**{**send, "call": CallLine(**send["call"])})
+    except (ValueError, TypeError, KeyError):
+        return None
