@@ -60,13 +60,14 @@ def migrate(database: Database, *, most: int = VERSION) -> None:
     Raises:
         DatabaseError: It cannot be written, or is newer than this library.
     """
-    if database.version() > VERSION:
-        what = "it was written by a newer version of this library"
-        raise DatabaseError(what, remedy="Update model-manager everywhere it is used.")
-    while database.version() < most:
+    while True:
+        # Looked at inside a transaction: another process may be at it.
         with transaction(database):
-            # Another process may have been quicker.
             version = database.version()
+            if version > VERSION:
+                what = "it was written by a newer version of this library"
+                remedy = "Update model-manager everywhere it is used."
+                raise DatabaseError(what, remedy=remedy)
             if version >= most:
                 return
             for statement in MIGRATIONS[version]:
