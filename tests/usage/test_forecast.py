@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from model_manager.errors import InvalidRequestError
-from model_manager.usage._forecast import Forecast, forecast, forecast_since
-from model_manager.usage._report import UsageReport
-from model_manager.usage._span import span
-from model_manager.usage._tally import Tally
+from model_manager.usage.ledger._tally import Tally
+from model_manager.usage.reports._forecast import Forecast, forecast, forecast_since
+from model_manager.usage.reports._report import UsageReport
+from model_manager.usage.reports._span import span
 
 PARIS = ZoneInfo("Europe/Paris")
 NOON = datetime(2026, 3, 9, 12, tzinfo=PARIS)

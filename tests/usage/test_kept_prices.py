@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from model_manager.config import Config, Endpoint, load_config
 from model_manager.types import Candidate, Usage
-from model_manager.usage import Pricer, _table
+from model_manager.usage import Pricer
+from model_manager.usage.pricing import _table
 
 NOON = 1_795_262_400.0
 """2026-11-21 12:00 UTC."""

@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_manager.errors import InvalidRequestError, MissingDependencyError
-from model_manager.usage._report import COLUMNS, UsageReport, UsageRow
-from model_manager.usage._sketch import bucket_of
-from model_manager.usage._span import Moment, moment, span
-from model_manager.usage._tally import Tally
+from model_manager.usage.ledger._sketch import bucket_of
+from model_manager.usage.ledger._tally import Tally
+from model_manager.usage.reports._report import COLUMNS, UsageReport, UsageRow
+from model_manager.usage.reports._span import Moment, moment, span
 
 PARIS = ZoneInfo("Europe/Paris")
 NOW = datetime(2026, 3, 9, 14, 22, tzinfo=PARIS)

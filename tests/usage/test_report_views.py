@@ -15,11 +15,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from typing_extensions import override
 
-from model_manager.usage import _figures as figures
-from model_manager.usage._report import UsageReport
-from model_manager.usage._sketch import bucket_of
-from model_manager.usage._span import span
-from model_manager.usage._tally import Tally
+from model_manager.usage.ledger._sketch import bucket_of
+from model_manager.usage.ledger._tally import Tally
+from model_manager.usage.reports import _figures as figures
+from model_manager.usage.reports._report import UsageReport
+from model_manager.usage.reports._span import span
 
 LONGEST = "agent_22_architecture_consultant_enterprise"
 HOSTILE = "<script>x</script>\x1b[31m\n$a$"

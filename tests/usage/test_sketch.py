@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_manager.usage._sketch import Sketch, bucket_of, packed, percentile, unpacked
+from model_manager.usage.ledger._sketch import (
+    Sketch,
+    bucket_of,
+    packed,
+    percentile,
+    unpacked,
+)
 
 DURATIONS = st.lists(st.integers(1, 10**11), min_size=1, max_size=200)
 """Microseconds, up to a day and more."""

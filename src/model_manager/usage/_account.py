@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from model_manager.errors import LedgerError, UnavailableError
 from model_manager.types import AttemptRecord, Candidate, Request, Route
-from model_manager.usage._budget import (
+from model_manager.usage._notes import UNLIMITED, Call, Ended, Send, Settled
+from model_manager.usage.budgets._holds import Claim, Denial, Grant
+from model_manager.usage.budgets._limits import (
     MICROSECONDS,
     NOTHING,
     Amount,
     Limit,
     overrun,
 )
-from model_manager.usage._database import Database
-from model_manager.usage._holds import Claim, Denial, Grant
-from model_manager.usage._notes import UNLIMITED, Call, Ended, Send, Settled
-from model_manager.usage._writer import write_lines
+from model_manager.usage.ledger._database import Database
+from model_manager.usage.ledger._writer import write_lines
 
 if TYPE_CHECKING:
     from model_manager.usage._books import Books
-    from model_manager.usage._ledger import Ledger
+    from model_manager.usage.ledger._ledger import Ledger
 
 CallOutcome: TypeAlias = Literal["answered", "failed", "cancelled"]
 _MARGIN_US: Final = 60 * MICROSECONDS

@@ -19,16 +19,16 @@ from model_manager.errors import (
 from model_manager.events import Event
 from model_manager.types import AttemptRecord, Clock, Request, Route
 from model_manager.usage._account import Account
-from model_manager.usage._budget import MICROSECONDS
-from model_manager.usage._budgets import Budgets
-from model_manager.usage._database import Database
-from model_manager.usage._entry import Entry
-from model_manager.usage._ledger import Ledger
-from model_manager.usage._pricing import Pricer
-from model_manager.usage._reads import entries, tallies
-from model_manager.usage._report import GroupBy, UsageReport
 from model_manager.usage._savings import Savings
-from model_manager.usage._span import Moment, moment, span
+from model_manager.usage.budgets._budgets import Budgets
+from model_manager.usage.budgets._limits import MICROSECONDS
+from model_manager.usage.ledger._database import Database
+from model_manager.usage.ledger._entry import Entry
+from model_manager.usage.ledger._ledger import Ledger
+from model_manager.usage.ledger._reads import entries, tallies
+from model_manager.usage.pricing._pricing import Pricer
+from model_manager.usage.reports._report import GroupBy, UsageReport
+from model_manager.usage.reports._span import Moment, moment, span
 
 GROUPS: Final[tuple[str, ...]] = get_args(GroupBy)
 _FIRST_ERROR_STATUS: Final = 400

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from model_manager.types import AttemptRecord, Candidate, Request, Route, Usage
-from model_manager.usage._budget import MICROSECONDS, NOTHING, Amount
-from model_manager.usage._lines import CallLine, SendLine, clean, clean_usage
 from model_manager.usage._money import to_nano
+from model_manager.usage.budgets._limits import MICROSECONDS, NOTHING, Amount
+from model_manager.usage.ledger._lines import CallLine, SendLine, clean, clean_usage
 
 _MOST_TOKENS: Final = 10**12
 _MOST_NANO: Final = 10**17

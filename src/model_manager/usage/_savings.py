@@ -10,7 +10,7 @@ from typing import Final
 from model_manager.config import Config, ModelRef
 from model_manager.errors import UnknownAgentError
 from model_manager.types import AttemptRecord, Candidate, Request, Route
-from model_manager.usage._pricing import Pricer
+from model_manager.usage.pricing._pricing import Pricer
 
 _MOST_KEPT: Final = 1_000
 """Agents name themselves where `defaults` serve them all."""

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Final
 
 from model_manager.config import Config, PriceOverride
-from model_manager.usage._rates import Rate, Rates
+from model_manager.usage.pricing._rates import Rate, Rates
 
 BUCKETS: Final = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h")
 """The rates of an override, and of everything else that has a price."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from model_manager.config import AgentModels, Config, ModelRef
-from model_manager.usage import _table
-from model_manager.usage._overrides import Override
-from model_manager.usage._rates import NOTHING, Rates
+from model_manager.usage.pricing import _table
+from model_manager.usage.pricing._overrides import Override
+from model_manager.usage.pricing._rates import NOTHING, Rates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

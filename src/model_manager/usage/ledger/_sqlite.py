@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from model_manager.usage._database import DatabaseError, Row
+from model_manager.usage.ledger._database import DatabaseError, Row
 
 _PATIENCE: Final = 5.0
 """Seconds to wait while another process writes."""

@@ -16,11 +16,11 @@ from typing_extensions import override
 
 from model_manager.errors import MissingDependencyError
 from model_manager.usage._money import from_nano
-from model_manager.usage._report_plot import draw
-from model_manager.usage._report_views import report_html, report_text
-from model_manager.usage._sketch import percentile
-from model_manager.usage._span import Span
-from model_manager.usage._tally import Tally
+from model_manager.usage.ledger._sketch import percentile
+from model_manager.usage.ledger._tally import Tally
+from model_manager.usage.reports._plot import draw
+from model_manager.usage.reports._span import Span
+from model_manager.usage.reports._views import report_html, report_text
 
 GroupBy: TypeAlias = Literal["agent", "model", "provider", "day", "task"]
 _MICROSECONDS: Final = 1_000_000

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from model_manager.usage._budget import paid_scopes
-from model_manager.usage._database import Database, Table, by_id, insert
-from model_manager.usage._lines import SendLine
+from model_manager.usage.budgets._limits import paid_scopes
+from model_manager.usage.ledger._database import Database, Table, by_id, insert
+from model_manager.usage.ledger._lines import SendLine
 
 SPENT: Final = Table(
     "spent",

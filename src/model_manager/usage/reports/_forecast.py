@@ -13,10 +13,10 @@ from typing import Final
 from typing_extensions import override
 
 from model_manager.errors import InvalidRequestError
-from model_manager.usage import _figures as figures
-from model_manager.usage._figures import Known
 from model_manager.usage._money import from_nano, to_nano
-from model_manager.usage._report import UsageReport, UsageRow
+from model_manager.usage.reports import _figures as figures
+from model_manager.usage.reports._figures import Known
+from model_manager.usage.reports._report import UsageReport, UsageRow
 
 _DAY: Final = timedelta(days=1)
 _YEAR: Final = 365

@@ -15,14 +15,14 @@ from model_manager._forks import call_in_children
 from model_manager.config import LedgerPlace
 from model_manager.errors import LedgerError
 from model_manager.events import Event
-from model_manager.usage._database import Database, DatabaseError
-from model_manager.usage._holds import Claim, Denial, Grant
-from model_manager.usage._migrations import VERSION
-from model_manager.usage._postgres import open_server
-from model_manager.usage._spool import Spool
-from model_manager.usage._sqlite import open_file, open_memory, open_to_read
-from model_manager.usage._store import migrate
-from model_manager.usage._writer import (
+from model_manager.usage.budgets._holds import Claim, Denial, Grant
+from model_manager.usage.ledger._database import Database, DatabaseError
+from model_manager.usage.ledger._migrations import VERSION
+from model_manager.usage.ledger._postgres import open_server
+from model_manager.usage.ledger._spool import Spool
+from model_manager.usage.ledger._sqlite import open_file, open_memory, open_to_read
+from model_manager.usage.ledger._store import migrate
+from model_manager.usage.ledger._writer import (
     Job,
     Note,
     Reservation,

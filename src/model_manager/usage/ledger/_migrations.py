@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from model_manager.usage._tally import COUNTS, SKETCHES
+from model_manager.usage.ledger._tally import COUNTS, SKETCHES
 
 _CALL: Final = """
 CREATE TABLE call (

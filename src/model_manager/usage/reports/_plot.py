@@ -8,10 +8,10 @@ from decimal import Decimal
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from model_manager.usage._figures import printable
+from model_manager.usage.reports._figures import printable
 
 if TYPE_CHECKING:
-    from model_manager.usage._report import UsageReport, UsageRow
+    from model_manager.usage.reports._report import UsageReport, UsageRow
 
 _MOST: Final = 20
 """Groups that can be told apart in one picture."""

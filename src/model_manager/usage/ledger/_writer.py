@@ -12,11 +12,11 @@ from typing import Any, Final, Protocol, Self
 
 from model_manager.errors import LedgerError
 from model_manager.events import Event, LedgerFailed, LedgerRecovered
-from model_manager.usage._database import Database, DatabaseError, transaction
-from model_manager.usage._holds import Claim, Denial, Grant, judge_all, release
-from model_manager.usage._lines import CallLine, SendLine
-from model_manager.usage._spool import Line, Spool, SpoolError
-from model_manager.usage._store import migrate, sweep, write
+from model_manager.usage.budgets._holds import Claim, Denial, Grant, judge_all, release
+from model_manager.usage.ledger._database import Database, DatabaseError, transaction
+from model_manager.usage.ledger._lines import CallLine, SendLine
+from model_manager.usage.ledger._spool import Line, Spool, SpoolError
+from model_manager.usage.ledger._store import migrate, sweep, write
 
 _LINGER: Final = 0.005
 """Seconds in which more may come, where nobody waits for the disk."""

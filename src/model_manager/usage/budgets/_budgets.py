@@ -20,7 +20,11 @@ from model_manager.types import (
     Overrun,
     Request,
 )
-from model_manager.usage._budget import (
+from model_manager.usage._money import to_nano
+from model_manager.usage._notes import Ask
+from model_manager.usage.budgets._estimate import most_input_tokens
+from model_manager.usage.budgets._holds import Room
+from model_manager.usage.budgets._limits import (
     Amount,
     Limit,
     limits_of,
@@ -28,13 +32,9 @@ from model_manager.usage._budget import (
     scopes_of,
     unpriced,
 )
-from model_manager.usage._database import Database
-from model_manager.usage._estimate import most_input_tokens
-from model_manager.usage._holds import Room
-from model_manager.usage._ledger import Ledger
-from model_manager.usage._money import to_nano
-from model_manager.usage._notes import Ask
-from model_manager.usage._pricing import Pricer
+from model_manager.usage.ledger._database import Database
+from model_manager.usage.ledger._ledger import Ledger
+from model_manager.usage.pricing._pricing import Pricer
 
 _FRESH: Final = 1.0
 """Seconds for which what is known is new enough to plan with; whatever is sent is

@@ -11,11 +11,11 @@ from typing import Final, TypeAlias
 
 from model_manager.config import Config, Endpoint
 from model_manager.types import Candidate, Usage
-from model_manager.usage import _table
 from model_manager.usage._money import NANO, from_nano, to_nano
-from model_manager.usage._overrides import overrides_of
-from model_manager.usage._quotes import Quote, quotes_of
-from model_manager.usage._rates import Rates
+from model_manager.usage.pricing import _table
+from model_manager.usage.pricing._overrides import overrides_of
+from model_manager.usage.pricing._quotes import Quote, quotes_of
+from model_manager.usage.pricing._rates import Rates
 
 __all__ = ["NANO", "UNKNOWN", "Price", "Pricer", "from_nano", "to_nano"]
 

@@ -10,9 +10,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from model_manager.types import BudgetStatus
-from model_manager.usage._budget import EVERYTHING, NOTHING, Amount, Limit, Span, Used
-from model_manager.usage._charges import HOLD, SPENT
-from model_manager.usage._database import Database, insert
+from model_manager.usage.budgets._charges import HOLD, SPENT
+from model_manager.usage.budgets._limits import (
+    EVERYTHING,
+    NOTHING,
+    Amount,
+    Limit,
+    Span,
+    Used,
+)
+from model_manager.usage.ledger._database import Database, insert
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

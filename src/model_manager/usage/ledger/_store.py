@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from model_manager.usage._budget import Amount
-from model_manager.usage._charges import Charge, charge
-from model_manager.usage._database import (
+from model_manager.usage.budgets._charges import Charge, charge
+from model_manager.usage.budgets._limits import Amount
+from model_manager.usage.ledger._database import (
     Database,
     DatabaseError,
     Table,
@@ -21,16 +21,16 @@ from model_manager.usage._database import (
     insert,
     transaction,
 )
-from model_manager.usage._lines import (
+from model_manager.usage.ledger._lines import (
     CALL_COLUMNS,
     SEND_COLUMNS,
     CallLine,
     Key,
     SendLine,
 )
-from model_manager.usage._migrations import MIGRATIONS, SUMS_SINCE, VERSION
-from model_manager.usage._sketch import packed, unpacked
-from model_manager.usage._tally import COUNTS, SKETCHES, Tally
+from model_manager.usage.ledger._migrations import MIGRATIONS, SUMS_SINCE, VERSION
+from model_manager.usage.ledger._sketch import packed, unpacked
+from model_manager.usage.ledger._tally import COUNTS, SKETCHES, Tally
 
 _LONGEST_CALL_US: Final = 25 * 3_600_000_000
 """A call may last a day; one that is open for longer has lost its process."""

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from model_manager.usage._lines import CallLine, SendLine
+from model_manager.usage.ledger._lines import CallLine, SendLine
 
 Line = CallLine | SendLine
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from model_manager.usage import _figures as figures
-from model_manager.usage._figures import dollars, printable, share
+from model_manager.usage.reports import _figures as figures
+from model_manager.usage.reports._figures import dollars, printable, share
 
 if TYPE_CHECKING:
-    from model_manager.usage._report import UsageReport, UsageRow
+    from model_manager.usage.reports._report import UsageReport, UsageRow
 
 _GAP: Final = 2
 _ROOMY: Final = 120

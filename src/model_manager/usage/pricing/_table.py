@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from model_manager.config import Endpoint
-from model_manager.usage._rates import NOTHING, Rate, Rates
+from model_manager.usage.pricing._rates import NOTHING, Rate, Rates
 
 if TYPE_CHECKING:
     from genai_prices.types import (

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from model_manager.errors import MissingDependencyError
-from model_manager.usage._database import DatabaseError, Row
+from model_manager.usage.ledger._database import DatabaseError, Row
 
 if TYPE_CHECKING:
     from psycopg import Connection

@@ -8,16 +8,16 @@ from dataclasses import fields
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Final
 
-from model_manager.usage._budget import MICROSECONDS
-from model_manager.usage._database import Database
-from model_manager.usage._entry import Entry
-from model_manager.usage._lines import SendLine
 from model_manager.usage._money import from_nano
-from model_manager.usage._report import GroupBy
-from model_manager.usage._sketch import unpacked
-from model_manager.usage._span import Span
-from model_manager.usage._store import read_sends
-from model_manager.usage._tally import COUNTS, SKETCHES, Tally
+from model_manager.usage.budgets._limits import MICROSECONDS
+from model_manager.usage.ledger._database import Database
+from model_manager.usage.ledger._entry import Entry
+from model_manager.usage.ledger._lines import SendLine
+from model_manager.usage.ledger._sketch import unpacked
+from model_manager.usage.ledger._store import read_sends
+from model_manager.usage.ledger._tally import COUNTS, SKETCHES, Tally
+from model_manager.usage.reports._report import GroupBy
+from model_manager.usage.reports._span import Span
 
 _HOUR: Final = 3600
 _NOBODY: Final = "(nobody)"

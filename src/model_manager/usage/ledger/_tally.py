@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field, fields
 from typing import Final
 
-from model_manager.usage._sketch import Sketch
+from model_manager.usage.ledger._sketch import Sketch
 
 
 @dataclass(slots=True, kw_only=True)

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Final, TypeAlias
 
-from model_manager.usage._sketch import bucket_of
-from model_manager.usage._tally import Tally
+from model_manager.usage.ledger._sketch import bucket_of
+from model_manager.usage.ledger._tally import Tally
 
 Key: TypeAlias = tuple[int, str, str, str, str]
 """Hour, agent, task, endpoint, model: the row of the hourly sums."""

@@ -1,0 +1,1 @@
+"""What may be spent: held before a send, charged after it, all or nothing."""

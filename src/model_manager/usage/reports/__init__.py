@@ -1,0 +1,1 @@
+"""What was used, for people: sums in, tables, HTML, plots and forecasts out."""
