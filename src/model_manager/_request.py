@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
-from uuid import uuid4
 
 from model_manager.errors import InvalidRequestError
 from model_manager.types import Message, OutputSpec, Priority, Privacy, Request, Tool
@@ -18,6 +19,10 @@ _MOST_TOKENS = 1_000_000_000
 """As in the configuration."""
 _WORD_BITS = 63
 """How much of a number the wire takes beside its sign."""
+_NANOSECONDS = 1_000_000
+"""In a millisecond."""
+_FIXED_BITS = 0xF << 76 | 0b11 << 62
+_VERSION_7 = 0x7 << 76 | 0b10 << 62
 _PRIVACY = ("any", "local_only")
 _PRIORITIES = ("interactive", "batch")
 
@@ -62,7 +67,7 @@ def chat_request(
         model=_word("model", model),
         metadata=_metadata(metadata),
         streaming=streaming,
-        call_id=uuid4().hex,
+        call_id=_call_id(),
     )
 
 
@@ -94,8 +99,19 @@ def embed_request(
         priority=_priority(priority),
         model=_word("model", model),
         metadata=_metadata(metadata),
-        call_id=uuid4().hex,
+        call_id=_call_id(),
     )
+
+
+def _call_id() -> str:
+    """Return a new id, in hexadecimal: a UUID of version 7 (RFC 9562).
+
+    Ids of one time lie together, which keeps a ledger of millions of them quick.
+    """
+    milliseconds = time.time_ns() // _NANOSECONDS
+    random = int.from_bytes(os.urandom(10))
+    number = (milliseconds << 80 | random) & ~_FIXED_BITS | _VERSION_7
+    return f"{number:032x}"
 
 
 def _require(condition: bool, what: str, remedy: str) -> None:  # noqa: FBT001 - an assertion's shape

@@ -169,6 +169,7 @@ class Runtime:
             # A copy: what it is taken from goes on changing.
             resting=dict(self.memory.breakers.resting().items()),
             config_version=self.config.fingerprint,
+            ledger_problem=self.books.problem,
         )
 
     def after_fork(self) -> None:

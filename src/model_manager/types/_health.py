@@ -48,6 +48,8 @@ class Health:
     config_problem: str = ""
     """What is wrong with the newest configuration, which is therefore not in force;
     empty where all is well."""
+    ledger_problem: str = ""
+    """Why the ledger cannot be written now, and what to do; empty where all is well."""
 
     @property
     def ok(self) -> bool:

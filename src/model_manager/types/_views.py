@@ -186,6 +186,7 @@ def health_dict(health: Health) -> dict[str, object]:
         ],
         "config_version": health.config_version,
         "config_problem": health.config_problem or None,
+        "ledger_problem": health.ledger_problem or None,
     }
 
 
@@ -199,6 +200,8 @@ def health_text(health: Health) -> str:
     lines += [f"{label}  {words}" for label, words in _rests(health)]
     if health.config_problem:
         lines.append(f"{_STALE}: {health.config_problem}")
+    if health.ledger_problem:
+        lines.append(health.ledger_problem)
     return "\n".join(lines)
 
 
@@ -210,6 +213,8 @@ def health_html(health: Health) -> str:
     rows += [(label, "", "resting", words) for label, words in _rests(health)]
     if health.config_problem:
         rows.append(("configuration", "", "not in force", health.config_problem))
+    if health.ledger_problem:
+        rows.append(("ledger", "", "cannot be written", health.ledger_problem))
     return _table(("endpoint", "kind", "status", "detail"), rows)
 
 

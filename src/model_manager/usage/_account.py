@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 from model_manager.errors import LedgerError, UnavailableError
 from model_manager.types import AttemptRecord, Candidate, Request, Route
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from model_manager.usage._books import Books
     from model_manager.usage.ledger._ledger import Ledger
 
+T = TypeVar("T")
 CallOutcome: TypeAlias = Literal["answered", "failed", "cancelled"]
 _MARGIN_US: Final = 60 * MICROSECONDS
 """After a call's deadline: by then its end is written, or its process is gone."""
@@ -87,7 +88,7 @@ class Account:
         if limits:
             await self._reserve(ledger, send, limits)
         elif books.is_strict:
-            await asyncio.wrap_future(_written(ledger, send))
+            await self._durable(send, _written(ledger, send))
         else:
             self._put(ledger, send)
         return send
@@ -183,13 +184,9 @@ class Account:
         failure: LedgerError | None = None
         got: Grant | Denial | None = None
         try:
-            got = await asyncio.wrap_future(ledger.reserve(claimed, send))
+            got = await self._durable(send, ledger.reserve(claimed, send))
         except LedgerError as error:
             failure = error
-        except BaseException:
-            # Cancelled, and perhaps granted: the call's end gives back what it holds.
-            self.void(send)
-            raise
         if isinstance(got, Grant):
             self._held = got.held
             return
@@ -199,6 +196,15 @@ class Account:
             raise _denied(send, got, now=self._books.now_us() / MICROSECONDS)
         if failure is not None:
             self._without_ledger(ledger, send, limits, failure=failure)
+
+    async def _durable(self, send: Send, written: Future[T]) -> T:
+        """Wait until a send is noted, with what comes of that."""
+        try:
+            return await asyncio.wrap_future(written)
+        except asyncio.CancelledError:
+            # It may be noted, and granted: its call's end gives back what it holds.
+            self.void(send)
+            raise
 
     def _without_ledger(
         self,

@@ -71,6 +71,12 @@ class Books:
         if self.ledger is not None:
             self.ledger.do_always(self._look)
 
+    @property
+    def problem(self) -> str:
+        """Why the ledger cannot be written now, and what to do; empty if it can."""
+        trouble = self.ledger.trouble if self.ledger is not None else None
+        return "" if trouble is None else str(trouble.error())
+
     def now_us(self) -> int:
         """Return microseconds since 1970."""
         return int(self._clock.time() * MICROSECONDS)
@@ -81,6 +87,7 @@ class Books:
 
     def open(self, request: Request, route: Route, *, seconds: float) -> Account:
         """Return the account of a call that ends after so many seconds for certain."""
+        self._pricer.warm_soon()
         return Account(self, request, route, seconds=seconds)
 
     def priced(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -78,12 +79,21 @@ class Pricer:
         self._overrides = overrides_of(config)
         self._now = now
         self._warned: set[tuple[str, str]] = set()
+        self._needs_table = not all(e.is_local for e in config.endpoints.values())
         # Replaced whole by a new minute: threads may read it without a lock.
         self._minutes: Mapping[int, _Minute] = {}
 
     def warm(self) -> None:
         """Load the bundled table now, instead of with the first answer."""
         _table.load()
+
+    def warm_soon(self) -> None:
+        """Load it in a thread, if anything is priced by it: no loop stands still."""
+        if self._needs_table and not _table.is_loaded():
+            self._needs_table = False
+            threading.Thread(
+                target=_table.load, name="model_manager-prices", daemon=True
+            ).start()
 
     def price(
         self,

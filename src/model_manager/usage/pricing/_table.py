@@ -6,6 +6,7 @@ It is imported with the first question, because that takes 0.14 s.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -72,6 +73,11 @@ class Found:
     """Whether the entry may be another model than the one that was asked for."""
     rates: Rates | None
     """`None` where the entry has no price for this tier or speed at this time."""
+
+
+def is_loaded() -> bool:
+    """Whether the table is in memory."""
+    return "genai_prices.data" in sys.modules
 
 
 def load() -> None:
