@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -216,3 +217,37 @@ class TestModelsOfTheFixture:
             response = await manager.generate("agent", "Bonjour")
 
         assert response.model == "qwen2.5-coder:1.5b"
+
+
+CALLS = """
+from model_manager import ModelManager
+
+async def test_it_answers():
+    config = {
+        "version": "1.1.0",
+        "agent_models": {"a": {"primary": "demo"}},
+        "model_providers": {"simulated": {"models": {"demo": {}}}},
+    }
+    async with ModelManager(config) as manager:
+        await manager.generate("a", "hi")
+        assert len(await manager.entries()) == 1
+"""
+
+
+def test_a_test_writes_nothing_into_the_users_own_ledger(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (tmp_path / "test_calls.py").write_text(CALLS)
+    unset = {"MODEL_MANAGER_DATA", "XDG_DATA_HOME", "LOCALAPPDATA"}
+    kept = {name: value for name, value in os.environ.items() if name not in unset}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-o", "asyncio_mode=auto"],
+        cwd=tmp_path,
+        env={**kept, "HOME": str(home), "USERPROFILE": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout
+    assert list(home.iterdir()) == []

@@ -47,8 +47,9 @@ class LedgerSettings(Section):
         default=None,
         description=(
             "Folder of `ledger.sqlite3`, and of what waits to be written there while"
-            " it cannot. Not on a network drive. Default: the user's data folder, such"
-            " as `~/.local/share/model_manager` or `%LOCALAPPDATA%\\model_manager`."
+            " it cannot. Not on a network drive. Default: `$MODEL_MANAGER_DATA`, else"
+            " the user's data folder, such as `~/.local/share/model_manager` or"
+            " `%LOCALAPPDATA%\\model_manager`."
         ),
     )
     url_env: KeyVariable | None = Field(

@@ -15,6 +15,8 @@ from model_manager.config._read import expanded
 from model_manager.errors import ConfigError
 
 FILE = "ledger.sqlite3"
+DATA_VARIABLE = "MODEL_MANAGER_DATA"
+"""Names another folder than the user's data folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +48,10 @@ def ledger_place(
         ConfigError: The variable that should hold the URL holds none.
     """
     settings = config.ledger
-    if settings.folder is not None:
-        folder = expanded(settings.folder).absolute()
+    # The process's own, whatever keys are read from: it stands for a folder of the user.
+    chosen = settings.folder or os.environ.get(DATA_VARIABLE, "").strip()
+    if chosen:
+        folder = expanded(chosen).absolute()
     else:
         from platformdirs import user_data_path  # noqa: PLC0415 - seldom needed
 

@@ -13,10 +13,16 @@ or run `pytest --forbid-network`. A test marked `real_network` may leave the mac
 Fixtures: `openai_server`, `anthropic_server`, `ollama_server` (each started on its own
 thread and ended with the test) and `fake_clock`. Override `ollama_models` to say what
 the Ollama server has installed: a manager asks for none that is not there.
+
+While tests run, the ledger of a manager whose configuration names no folder lies in a
+folder that is deleted at their end, not in the user's own; `MODEL_MANAGER_DATA` set
+beforehand is left as it is.
 """
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -41,6 +47,8 @@ __all__ = [
 
 _INI = "model_manager_forbid_network"
 _GUARD: pytest.StashKey[NetworkGuard] = pytest.StashKey()
+_DATA = "MODEL_MANAGER_DATA"
+_FOLDER: pytest.StashKey[tempfile.TemporaryDirectory[str]] = pytest.StashKey()
 
 # Its assertions are meant to be read in failures, like those of a test file.
 pytest.register_assert_rewrite(
@@ -60,7 +68,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker; put the guard in place where it was asked for."""
+    """Register the marker; part tests from the user's ledger and from the network."""
+    if not os.environ.get(_DATA):
+        # A connection may still be open at the end, which Windows holds against it.
+        folder = tempfile.TemporaryDirectory(
+            prefix="model_manager-", ignore_cleanup_errors=True
+        )
+        config.stash[_FOLDER] = folder
+        os.environ[_DATA] = folder.name
     config.addinivalue_line(
         "markers", "real_network: may open connections that are not loopback"
     )
@@ -76,10 +91,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Take the guard away again."""
+    """Take all that away again."""
     guard = config.stash.get(_GUARD, None)
     if guard is not None:
         guard.uninstall()
+    folder = config.stash.get(_FOLDER, None)
+    if folder is not None:
+        del os.environ[_DATA]
+        folder.cleanup()
 
 
 @pytest.hookimpl(wrapper=True)
