@@ -48,7 +48,7 @@ def ledger_place(
         ConfigError: The variable that should hold the URL holds none.
     """
     settings = config.ledger
-    # The process's own, whatever keys are read from: it stands for a folder of the user.
+    # The process's own, wherever keys are read: it names a folder of the user's.
     chosen = settings.folder or os.environ.get(DATA_VARIABLE, "").strip()
     if chosen:
         folder = expanded(chosen).absolute()
