@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from model_manager._answer import Answer
@@ -14,6 +15,7 @@ from model_manager.errors import (
     ModelManagerError,
     NoCandidateError,
     StreamBrokenError,
+    UnavailableError,
 )
 from model_manager.events import CallFailed, CallFinished, CallStarted
 from model_manager.types import (
@@ -29,6 +31,7 @@ from model_manager.types import (
 if TYPE_CHECKING:
     from model_manager._pipeline import Walk
 
+_BUDGET_CODES: Final = frozenset({"budget", "unpriced"})
 _SHOWN = 3
 """Refusals that an error's message spells out; the route holds them all."""
 
@@ -150,9 +153,8 @@ def nobody(route: Route) -> ModelManagerError:
         waits = [r.retry_in for r in resting if r.retry_in is not None]
         error.retry_after = min(waits, default=None)
         return error
-    broke = [one for one in route.refused if one.code in {"budget", "unpriced"}]
-    if broke:
-        return over_budget(route, _reasons(route.refused), remedy=broke[0].remedy)
+    if any(one.code in _BUDGET_CODES for one in route.refused):
+        return over_budget(route)
     cls = NoCandidateError
     if route.privacy == "local_only" and any(
         refusal.code == "privacy" for refusal in route.refused
@@ -172,14 +174,33 @@ def nobody(route: Route) -> ModelManagerError:
     )
 
 
-def over_budget(route: Route, why: str, *, remedy: str) -> BudgetExceededError:
-    """Return the error for a call that budgets leave nobody to answer."""
+def over_budget(route: Route) -> BudgetExceededError:
+    """Return the error for a route that budgets leave nobody on."""
+    broke = [one for one in route.refused if one.code in _BUDGET_CODES]
     error = BudgetExceededError(
-        f"no budget for agent {route.agent!r}: {why}.", route=route, remedy=remedy
+        f"no budget for agent {route.agent!r}: {_reasons(route.refused)}.",
+        route=route,
+        remedy=broke[0].remedy,
     )
-    waits = [one.retry_in for one in route.refused if one.retry_in is not None]
+    waits = [one.retry_in for one in broke if one.retry_in is not None]
     error.retry_after = min(waits, default=None)
     return error
+
+
+def _denied(record: AttemptRecord) -> Refusal | None:
+    """Return the refusal that a candidate would have had, were it planned now."""
+    error = record.error
+    if not isinstance(error, UnavailableError) or error.code != "budget":
+        return None
+    return Refusal(
+        record.candidate,
+        "budget",
+        error.what.removeprefix(f"{record.candidate.label} was not asked: ").rstrip(
+            "."
+        ),
+        error.remedy,
+        retry_in=error.retry_after,
+    )
 
 
 def _reasons(refused: Sequence[Refusal]) -> str:
@@ -192,11 +213,12 @@ def all_failed(
     route: Route, records: Sequence[AttemptRecord]
 ) -> AllCandidatesFailedError | BudgetExceededError:
     """Return the error for a call in which every attempt failed."""
-    if all(getattr(one.error, "code", "") == "budget" for one in records):
-        # It had room when the route was planned, and others were quicker.
-        error = records[0].error
-        why = error.what.rstrip(".") if error is not None else ""
-        return over_budget(route, why, remedy=error.remedy if error else "")
+    denied = [refusal for one in records if (refusal := _denied(one)) is not None]
+    if len(denied) == len(records):
+        # There was room when the route was planned, and others were quicker.
+        return over_budget(
+            replace(route, candidates=(), refused=(*route.refused, *denied))
+        )
     sends = [record for record in records if record.outcome != "skipped"]
     first = (sends or records)[0].error
     what = first.what if first is not None else "it gave no reason"
