@@ -154,12 +154,14 @@ def _summary(turns: Sequence[Turn]) -> str:
     costs = [response.total_cost for response in answers]
     known = [cost for cost in costs if cost is not None]
     total = cost_of(sum(known, Decimal(0)) if len(known) == len(costs) else None)
+    saved = sum((one.saved or Decimal(0) for one in answers), Decimal(0))
     agents = len({turn.agent for turn in turns})
     return (
         f"{agents} agents, {len(turns)} calls, all simulated: {local} answered by the"
         f" local server, {len(answers) - local} by the cloud ({after} of them because"
         f" the local server was gone), {kept} refused rather than sent away."
-        f" The tokens would cost {total}."
+        f" The tokens would cost {total}; those answered locally would have cost"
+        f" {cost_of(saved)} more."
     )
 
 

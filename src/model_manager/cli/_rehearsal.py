@@ -76,14 +76,16 @@ def pointed_at(servers: Servers, settings: Settings) -> Settings:
     """Return the settings with the simulated servers' addresses in them.
 
     The stand-ins for the cloud are declared to be cloud: by their address they would
-    count as this machine, and private work would go there.
+    count as this machine, and private work would go there. Nothing of it is kept, for
+    nothing of it was spent.
     """
     providers = dict(settings["model_providers"])
     providers["ollama"] = providers["ollama"] | {"base_url": servers.ollama.base_url}
     for name, server in (("anthropic", servers.anthropic), ("openai", servers.openai)):
         place = {"base_url": server.base_url, "data_zone": "cloud"}
         providers[name] = providers[name] | place
-    return settings | {"model_providers": providers}
+    ledger = {"backend": "memory"}
+    return settings | {"model_providers": providers, "ledger": ledger}
 
 
 def keys_for(config: Config) -> Mapping[str, str]:
