@@ -18,6 +18,7 @@ from model_manager._manager import ModelManager
 from model_manager._stream import Stream
 from model_manager.errors import (
     AllCandidatesFailedError,
+    BudgetExceededError,
     CallTimeoutError,
     ConfigError,
     InvalidRequestError,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AgentHandle",
     "AllCandidatesFailedError",
+    "BudgetExceededError",
     "CallTimeoutError",
     "Completed",
     "Config",

@@ -169,6 +169,9 @@ class ModelManager(Calls):
     ) -> list[Entry]:
         """Return lines of the ledger, one a send, in the order in which they were sent.
 
+        With `after`, they come in the order in which they ended: to follow along, give
+        the last one that was seen. To read page by page, go on from its `sent_at`.
+
         Args:
             since: Only what was sent from then on; as in `usage`, but not rounded.
             until: Only what was sent before.

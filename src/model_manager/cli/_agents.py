@@ -10,7 +10,7 @@ from model_manager import ModelManager
 from model_manager.cli._options import AsJson, ConfigPath
 from model_manager.cli._screen import TIE, Column, Listing, Row, say, show, write_json
 from model_manager.cli._session import session_of
-from model_manager.config import Config
+from model_manager.config import Config, LedgerSettings
 
 EXAMPLES = """\
 [bold]Examples[/bold]
@@ -35,8 +35,9 @@ def agents(
 
 def agent_facts(config: Config) -> list[dict[str, str | None]]:
     """Return every agent as plain data; privacy is what is in force for it."""
-    # Without keys: only the plan's privacy is looked at, and nothing is called.
-    manager = ModelManager(config, environ={})
+    # Without keys and ledger: only the plan's privacy is looked at, nothing is called.
+    plan_only = {"ledger": LedgerSettings(backend="memory")}
+    manager = ModelManager(config.model_copy(update=plan_only), environ={})
     return [
         {
             "agent": agent,
