@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import typer
+from pydantic import BaseModel
 
 from model_manager.cli._agents import agent_facts, print_agents
 from model_manager.cli._options import AsJson
@@ -152,9 +153,12 @@ def _card(row: Row) -> list[str]:
 
 
 def _settings(config: Config) -> dict[str, dict[str, object]]:
+    names = ("privacy", "timeouts", "retry", "breaker", "hedging", "ledger")
+    sections: dict[str, BaseModel] = {name: getattr(config, name) for name in names}
+    sections |= {f"budgets.{name}": one for name, one in config.budgets.items()}
     return {
-        name: getattr(config, name).model_dump(mode="json", exclude_none=True)
-        for name in ("privacy", "timeouts", "retry", "breaker", "hedging")
+        name: section.model_dump(mode="json", exclude_none=True)
+        for name, section in sections.items()
     }
 
 
