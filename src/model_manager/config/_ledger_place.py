@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -33,6 +35,17 @@ class LedgerPlace:
     def file(self) -> Path:
         """The database of `sqlite`."""
         return self.folder / FILE
+
+    @property
+    def spool(self) -> Path:
+        """Where lines wait while it cannot be written; each ledger has its own."""
+        name = "ledger"
+        if self.url is not None:
+            # Without user and password, which change while the ledger stays.
+            at = urlsplit(self.url.get_secret_value())
+            where = at.netloc.rpartition("@")[2] + at.path
+            name = f"postgres-{hashlib.sha256(where.encode()).hexdigest()[:12]}"
+        return self.folder / f"{name}.spool.jsonl"
 
 
 def ledger_place(

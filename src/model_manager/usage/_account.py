@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 from model_manager.errors import LedgerError, UnavailableError
 from model_manager.types import AttemptRecord, Candidate, Request, Route
-from model_manager.usage._notes import UNLIMITED, Call, Ended, Send, Settled
+from model_manager.usage._notes import UNLIMITED, Ask, Call, Ended, Send, Settled
+from model_manager.usage.budgets._estimate import most_input_tokens
 from model_manager.usage.budgets._holds import Claim, Denial, Grant
 from model_manager.usage.budgets._limits import (
     MICROSECONDS,
@@ -60,6 +61,8 @@ class Account:
             expires_us=started_us + int(seconds * MICROSECONDS) + _MARGIN_US,
         )
         self._sends = 0
+        self._sent = 0
+        """Tokens that the request has at most; counted once, where it is needed."""
         self._held: Mapping[str, Amount] = {}
         """By scope, what the ledger holds for this call."""
         self._under_way: dict[Send, Mapping[str, Amount]] = {}
@@ -80,7 +83,7 @@ class Account:
             candidate=candidate,
             attempt_id=f"{request.call_id}-{self._sends}",
             sent_us=books.now_us(),
-            ask=books.budgets.ask(request, candidate, limits) if limits else UNLIMITED,
+            ask=self._ask(candidate, limits),
         )
         ledger = books.ledger
         if ledger is None:
@@ -221,6 +224,14 @@ class Account:
             raise _refused(send, f"its budget cannot be checked: {failure.what}")
         self._put(ledger, send)
 
+    def _ask(self, candidate: Candidate, limits: tuple[Limit, ...]) -> Ask:
+        """Return the most that a send to a candidate may use."""
+        if not limits:
+            return UNLIMITED
+        request = self._call.request
+        self._sent = self._sent or most_input_tokens(request)
+        return self._books.budgets.ask(request, candidate, limits, sent=self._sent)
+
     def _need(self) -> dict[str, Amount]:
         """Return by scope what all sends under way may use together."""
         need: dict[str, Amount] = {}
@@ -231,12 +242,12 @@ class Account:
 
     def _dearest(self) -> dict[str, Amount]:
         """Return by scope the most that any model of the route may use."""
-        budgets, request = self._books.budgets, self._call.request
+        budgets = self._books.budgets
         most: dict[str, Amount] = {}
         for candidate in self._call.route.candidates:
-            limits = budgets.applying(request, candidate)
+            limits = budgets.applying(self._call.request, candidate)
             if limits:
-                amount = budgets.ask(request, candidate, limits).amount
+                amount = self._ask(candidate, limits).amount
                 for limit in limits:
                     known = most.get(limit.scope, NOTHING)
                     most[limit.scope] = known.at_least(amount)

@@ -14,7 +14,13 @@ from typing import Final
 from model_manager.types import AttemptRecord, Candidate, Request, Route, Usage
 from model_manager.usage._money import to_nano
 from model_manager.usage.budgets._limits import MICROSECONDS, NOTHING, Amount
-from model_manager.usage.ledger._lines import CallLine, SendLine, clean, clean_usage
+from model_manager.usage.ledger._lines import (
+    CallLine,
+    SendLine,
+    clean,
+    clean_id,
+    clean_usage,
+)
 
 _MOST_TOKENS: Final = 10**12
 _MOST_NANO: Final = 10**17
@@ -131,7 +137,7 @@ class Settled:
             ended,
             number=record.number,
             outcome=record.outcome,
-            answered_by=clean(self.answered_by),
+            answered_by=clean_id(self.answered_by),
             error=type(error).__name__ if error is not None else None,
             status=getattr(error, "status", None),
             duration_us=_microseconds(record.seconds),
@@ -144,7 +150,7 @@ class Settled:
             price_source=clean(record.price_source),
             saved_nano=None if record.saved is None else to_nano(record.saved),
             saved_against=clean(record.saved_against or None),
-            request_id=clean(record.request_id),
+            request_id=clean_id(record.request_id),
         )
 
 
@@ -193,7 +199,7 @@ def _with_usage(line: SendLine, usage: Usage | None) -> SendLine:
         cache_write_1h_tokens=_bounded(usage.cache_write_1h_tokens, _MOST_TOKENS),
         reasoning_tokens=_bounded(usage.reasoning_tokens, _MOST_TOKENS),
         estimated=int(usage.estimated),
-        service_tier=clean(usage.service_tier),
+        service_tier=clean_id(usage.service_tier),
         usage_raw=_raw(usage),
     )
 

@@ -151,7 +151,7 @@ def _add_options(body: dict[str, object], attempt: Attempt) -> None:
         if name in options:
             body[name] = options.pop(name)
     options |= _asked(attempt.request)
-    limit = attempt.candidate.max_output_tokens
+    limit = attempt.candidate.max_output_tokens or attempt.output_limit
     if limit is not None and attempt.request.operation == "chat":
         options.setdefault("num_predict", limit)
     if options:

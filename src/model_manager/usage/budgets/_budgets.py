@@ -101,10 +101,22 @@ class Budgets:
         return tuple([one for one in self.limits if one.scope in scopes])
 
     def ask(
-        self, request: Request, candidate: Candidate, limits: Sequence[Limit]
+        self,
+        request: Request,
+        candidate: Candidate,
+        limits: Sequence[Limit],
+        *,
+        sent: int,
     ) -> Ask:
-        """Return the most that a send may use; `limits` are those that it counts in."""
-        sent, written = most_input_tokens(request), 0
+        """Return the most that a send may use.
+
+        Args:
+            request: What is sent.
+            candidate: To whom.
+            limits: The budgets that it counts in.
+            sent: The `most_input_tokens` of the request.
+        """
+        written = 0
         if request.operation == "chat":
             told = [request.max_output_tokens, candidate.max_output_tokens]
             known = [tokens for tokens in told if tokens is not None]
@@ -121,13 +133,14 @@ class Budgets:
 
     def standing(self, request: Request, candidates: Sequence[Candidate]) -> Standing:
         """Judge candidates by what is known of the budgets; from memory."""
-        found = Standing()
+        found, sent = Standing(), 0
         for candidate in candidates:
             limits = self.applying(request, candidate)
             if not limits:
                 continue
             place = (candidate.endpoint, candidate.model)
-            ask = self.ask(request, candidate, limits)
+            sent = sent or most_input_tokens(request)
+            ask = self.ask(request, candidate, limits, sent=sent)
             if ask.is_priced:
                 found.costs[place] = ask.amount.nano
             for limit in limits:

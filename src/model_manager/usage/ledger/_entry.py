@@ -32,8 +32,8 @@ class Entry:
     number: int
     """Counted over the sends of the call, from 1; 0 while it is under way."""
     outcome: str
-    """`sent` (under way), `answered`, `failed`, `broken`, `cancelled`, or `lost`: its
-    process ended before it did."""
+    """`sent` (under way), `answered`, `failed`, `broken`, `cancelled`, `lost` (its
+    process ended before it did), or `not_sent`: it was about to be, and was not."""
     error: str | None
     """Class of the error."""
     status: int | None
@@ -61,7 +61,7 @@ class Entry:
     hedged: bool
     config_version: str
     call_outcome: str
-    """`open` (under way), `answered`, `failed` or `cancelled`."""
+    """`open` (under way), `answered`, `failed`, `cancelled` or `lost`."""
     usage_raw: str | None
     """The provider's own usage object, as JSON."""
     metadata: Mapping[str, str] = field(default_factory=dict)

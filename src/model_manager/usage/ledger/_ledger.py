@@ -9,7 +9,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from model_manager._forks import call_in_children
 from model_manager.config import LedgerPlace
@@ -69,7 +69,7 @@ class Ledger:
 
     def _begin_anew(self) -> None:
         place = self.place
-        spool = None if place.backend == "memory" else Spool(place.folder)
+        spool = None if place.backend == "memory" else Spool(place.spool)
         self._writer = Writer(
             _opener(place), spool, now_us=self._now_us, emit=self._emit
         )
@@ -148,7 +148,7 @@ class Ledger:
     def _is_there(self) -> bool:
         place = self.place
         if place.backend == "sqlite":
-            return place.file.exists() or Spool(place.folder).path.exists()
+            return place.file.exists() or Spool(place.spool).path.exists()
         return True
 
     def _start(self) -> None:
@@ -162,7 +162,7 @@ class Ledger:
             thread.start()
             self._thread = thread
             end = _End(writer, thread)
-            _at_end(end)
+            end.await_end()
             # When nobody has the ledger any more, its thread writes the rest and ends.
             finalizer = weakref.finalize(self, end.soon)
             finalizer.atexit = False
@@ -174,25 +174,27 @@ class _End:
     def __init__(self, writer: Writer, thread: threading.Thread) -> None:
         self._writer = writer
         self._thread = thread
+        self._of_worker: Any = None
 
     def __call__(self) -> None:
         """Wait until all is written."""
         self._writer.queue.put(Stop(for_good=True))
         self._thread.join(_PATIENCE)
 
+    def await_end(self) -> None:
+        """Be called when the process ends."""
+        atexit.register(self)
+        multiprocessing = sys.modules.get("multiprocessing.util")
+        if multiprocessing is not None:
+            # A forked worker runs these when it ends, and no `atexit`.
+            self._of_worker = multiprocessing.Finalize(None, self, exitpriority=1)
+
     def soon(self) -> None:
         """Have it end by itself: whoever collects garbage must not wait."""
         self._writer.queue.put(Stop(for_good=True))
         atexit.unregister(self)
-
-
-def _at_end(end: _End) -> None:
-    """Have a thread's rest written before the process ends."""
-    atexit.register(end)
-    multiprocessing = sys.modules.get("multiprocessing.util")
-    if multiprocessing is not None:
-        # A forked worker runs these when it ends, and no `atexit`.
-        multiprocessing.Finalize(None, end, exitpriority=1)
+        if self._of_worker is not None:
+            self._of_worker.cancel()
 
 
 def _opener(place: LedgerPlace) -> Callable[[], Database]:

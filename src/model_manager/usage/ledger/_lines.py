@@ -22,6 +22,9 @@ _LONGEST: Final = 200
 _DEEPEST: Final = 3
 _MOST: Final = 40
 _IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_.:\-]{1,40}")
+_CODE: Final = re.compile(r"[A-Za-z0-9_.:\-]{1,24}")
+"""Shorter than any key."""
+_ID: Final = re.compile(r"[A-Za-z0-9_.:/@+\-]{1,200}")
 _LARGEST: Final = 2**63 - 1
 
 
@@ -90,6 +93,7 @@ class SendLine:
     answered_by: str | None = None
     is_local: int
     outcome: str = "sent"
+    """`sent` while it is under way; `not_sent` where it was not, after all."""
     error: str | None = None
     status: int | None = None
     sent_us: int
@@ -131,7 +135,7 @@ class SendLine:
 
     def tally(self) -> Tally:
         """Return what it adds to the sums."""
-        if self.outcome == "sent":
+        if self.outcome in {"sent", "not_sent"}:
             return Tally()
         tally = Tally(attempts=1, estimated=self.estimated)
         if self.outcome != "answered":
@@ -183,6 +187,14 @@ def clean(name: str | None, *, most: int = _LONGEST) -> str | None:
     return "".join(char if char.isprintable() else "?" for char in name[:most])
 
 
+def clean_id(text: str | None) -> str | None:
+    """Return an id that a server told, or nothing where it says something in words.
+
+    A server could put the prompt there.
+    """
+    return text if text is not None and _ID.fullmatch(text) else None
+
+
 def clean_usage(raw: object, depth: int = 0) -> object:
     """Return a provider's usage object with its numbers and codes, and nothing else.
 
@@ -191,7 +203,7 @@ def clean_usage(raw: object, depth: int = 0) -> object:
     if isinstance(raw, bool | int | float):
         return raw if abs(raw) <= _LARGEST else None
     if isinstance(raw, str):
-        return raw if _IDENTIFIER.fullmatch(raw) else None
+        return raw if _CODE.fullmatch(raw) else None
     if depth < _DEEPEST and isinstance(raw, Mapping):
         return {
             name: clean_usage(value, depth + 1)

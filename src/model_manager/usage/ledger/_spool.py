@@ -31,13 +31,13 @@ class SpoolError(Exception):
 
 
 class Spool:
-    """The file `ledger.spool.jsonl` of a folder."""
+    """The file where the lines of one ledger wait."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, path: Path) -> None:
         """Name the file; nothing is touched yet."""
-        self.path = folder / "ledger.spool.jsonl"
-        self._unreadable = folder / "ledger.unreadable.jsonl"
-        self._lock_path = folder / "ledger.spool.lock"
+        self.path = path
+        self._unreadable = path.with_suffix(".unreadable.jsonl")
+        self._lock_path = path.with_suffix(".lock")
 
     def append(self, lines: Iterable[Line]) -> None:
         """Add lines, on the disk when this returns.

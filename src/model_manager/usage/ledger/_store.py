@@ -163,10 +163,10 @@ def _add(sums: dict[Key, Tally], key: Key, tally: Tally, *, sign: int = 1) -> No
 def _add_sums(database: Database, sums: Mapping[Key, Tally]) -> None:
     empty = Tally()
     added = {key: tally for key, tally in sums.items() if tally != empty}
-    hours = sorted({key[0] for key in added})
-    for hour in hours:
-        select = f"{_HOURLY.select} WHERE hour = ?"
-        for row in database.fetch(_HOURLY.columns, select, (hour,)):
+    agents = {key[1] for key in added}
+    for hour in {key[0] for key in added}:
+        condition = f"hour = {hour:d} AND agent IN"
+        for row in by_id(database, _HOURLY, condition, ids=agents):
             tally = added.get(row[: len(_KEY)])
             if tally is not None:
                 tally.add(_stored(row[len(_KEY) :]))
