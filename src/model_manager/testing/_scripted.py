@@ -188,7 +188,8 @@ class ScriptedProvider:
         request = attempt.request
         if request.operation == "embed":
             vectors = Vectors(((1.0, 0.0),) * len(request.inputs))
-            return (vectors, Finish(reason="stop", usage=Usage(input_tokens=10)))
+            usage = Usage(input_tokens=10, output_tokens=0)
+            return (vectors, Finish(reason="stop", usage=usage))
         return f"Scripted answer from {attempt.candidate.model}."
 
     async def _play(

@@ -10,6 +10,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
@@ -175,11 +176,12 @@ class Account:
             raise _refused(send, "its price is unknown, and a budget is hard")
         scopes = {limit.scope for limit in limits}
         self._under_way[send] = dict.fromkeys(scopes, send.ask.amount)
+        first_wish = self._held or self._dearest(scopes)
         claimed = Claim(
             call_id=self._call.request.call_id,
             owner=f"{socket.gethostname()}:{os.getpid()}",
             limits=limits,
-            wish=_larger(self._need(), self._held or self._dearest()),
+            wish=_larger(self._need(), first_wish),
             need=self._need(),
             expires_us=self._call.expires_us,
         )
@@ -240,17 +242,21 @@ class Account:
                 need[scope] = need.get(scope, NOTHING) + amount
         return need
 
-    def _dearest(self) -> dict[str, Amount]:
-        """Return by scope the most that any model of the route may use."""
+    def _dearest(self, scopes: AbstractSet[str]) -> dict[str, Amount]:
+        """Return by scope the most that any model of the route may use.
+
+        Args:
+            scopes: Those of the send that is judged: what is held beyond them would be
+                held of budgets that nobody has asked.
+        """
         budgets = self._books.budgets
         most: dict[str, Amount] = {}
         for candidate in self._call.route.candidates:
             limits = budgets.applying(self._call.request, candidate)
             if limits:
                 amount = self._ask(candidate, limits).amount
-                for limit in limits:
-                    known = most.get(limit.scope, NOTHING)
-                    most[limit.scope] = known.at_least(amount)
+                for scope in scopes & {limit.scope for limit in limits}:
+                    most[scope] = most.get(scope, NOTHING).at_least(amount)
         return most
 
 

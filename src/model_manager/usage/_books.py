@@ -66,10 +66,15 @@ class Books:
         self.ledger = self._ledger(ledger_place(config, environ), emit, old)
         """Where lines are written; `None` where nothing is kept."""
         self.budgets = Budgets(
-            config, pricer=self._pricer, ledger=self.ledger, clock=clock, emit=emit
+            config,
+            pricer=self._pricer,
+            ledger=self.ledger,
+            clock=clock,
+            emit=emit,
+            old=old.budgets if old is not None else None,
         )
         if self.ledger is not None:
-            self.ledger.do_always(self._look)
+            self.ledger.do_always(self._look, lingers=not config.budgets)
 
     @property
     def problem(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -185,7 +185,10 @@ def embeddings(
     vectors = _vectors(entry.get("embeddings"))
     if vectors is None or len(vectors) != inputs:
         raise failures.new(MalformedResponseError)
-    return Vectors(vectors), _finish(entry, "stop")
+    end = _finish(entry, "stop")
+    # An embedding writes nothing; the protocol does not say so.
+    usage = end.usage and replace(end.usage, output_tokens=0)
+    return Vectors(vectors), replace(end, usage=usage)
 
 
 def refuse_remote(entry: Mapping[str, object], failures: Failures) -> None:

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final
+from decimal import Decimal
+from typing import Final, TypeAlias
 
 from model_manager.config import Config
 from model_manager.errors import LedgerError
@@ -41,6 +42,8 @@ _FRESH: Final = 1.0
 checked against the ledger itself."""
 _LENGTHS: Final = ("max_tokens", "max_completion_tokens", "num_predict")
 """Options of the vendors that limit an answer's tokens."""
+_Window: TypeAlias = tuple[str, datetime, Decimal | None, int | None]
+"""A budget's name, when its window began, and its limits: raised, it is another."""
 _LEVELS: Final[Mapping[BudgetState, int]] = {"ok": 0, "low": 1, "used_up": 2}
 
 
@@ -82,8 +85,18 @@ class Budgets:
         ledger: Ledger | None,
         clock: Clock,
         emit: Callable[[Event], None],
+        old: Budgets | None = None,
     ) -> None:
-        """Know nothing yet; `emit` is told when one is low or used up."""
+        """Know nothing yet.
+
+        Args:
+            config: What may be spent.
+            pricer: Says what a send may cost.
+            ledger: Says what is spent; `None` where nothing is kept.
+            clock: Where time comes from.
+            emit: Is told when a budget is low or used up.
+            old: The budgets that these replace: what they told is not told again.
+        """
         self.limits = limits_of(config)
         self._pricer = pricer
         self._ledger = ledger
@@ -91,7 +104,7 @@ class Budgets:
         self._emit = emit
         self._known: Mapping[str, BudgetStatus] = {}
         self._known_at: float | None = None
-        self._told: dict[tuple[str, datetime], int] = {}
+        self._told: Mapping[_Window, int] = old._told if old is not None else {}  # noqa: SLF001 - its own kind
 
     def applying(self, request: Request, candidate: Candidate) -> tuple[Limit, ...]:
         """Return the budgets that a send counts in; none for local candidates."""
@@ -196,11 +209,12 @@ class Budgets:
         return publish
 
     def _tell(self, status: BudgetStatus) -> None:
-        window, level = (status.name, status.since), _LEVELS[status.state]
+        window = (status.name, status.since, status.limit, status.token_limit)
+        level = _LEVELS[status.state]
         if level > self._told.get(window, 0):
             # Older windows of this budget are over.
-            self._told = {k: n for k, n in self._told.items() if k[0] != status.name}
-            self._told[window] = level
+            others = {k: n for k, n in self._told.items() if k[0] != status.name}
+            self._told = {**others, window: level}
             self._emit(BudgetReached(status=status))
 
     def _judged(

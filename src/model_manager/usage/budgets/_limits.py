@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from model_manager.config import Budget, Config
 from model_manager.types import BudgetStatus, BudgetWindow, Candidate, Overrun
 from model_manager.usage._money import from_nano, to_nano
+from model_manager.usage.ledger._lines import clean
 
 MICROSECONDS: Final = 1_000_000
 FOREVER: Final = 2**62
@@ -157,7 +158,8 @@ def _wire_name(config: Config, name: str) -> str:
 
 
 def _key(kind: str, *names: str) -> str:
-    return f"{kind}={json.dumps(names, ensure_ascii=False)}"
+    """Return a scope's key, of names as the lines of the ledger have them."""
+    return f"{kind}={json.dumps([clean(name) for name in names], ensure_ascii=False)}"
 
 
 def scopes_of(
@@ -188,10 +190,11 @@ def span_of(window: BudgetWindow, zone: ZoneInfo, *, now_us: int) -> Span:
     if window == "total":
         return Span(0, FOREVER)
     local = datetime.fromtimestamp(now_us // MICROSECONDS, zone)
-    start = local.replace(minute=0, second=0)
     if window == "hour":
-        began = _microseconds(start)
-        return Span(began, began + 3600 * MICROSECONDS)
+        # By the minutes that the clock shows, also where it was put back by half an
+        # hour since the hour began.
+        began = now_us // MICROSECONDS - local.minute * 60 - local.second
+        return Span(began * MICROSECONDS, (began + 3600) * MICROSECONDS)
     # Built from the calendar, so that a day of 23 or 25 hours begins at midnight.
     start = datetime(local.year, local.month, local.day, tzinfo=zone)
     following = start + timedelta(days=1)

@@ -27,6 +27,7 @@ from model_manager.usage.ledger._writer import (
     Note,
     Reservation,
     Stop,
+    ToBeSent,
     Trouble,
     Writer,
 )
@@ -58,6 +59,7 @@ class Ledger:
         self._inherited: list[Writer] = []
         """The parent's: never used here, and never closed."""
         self._always: Callable[[Database], Callable[[], None]] | None = None
+        self._lingers = True
         self._begin_anew()
         call_in_children(self.after_fork)
 
@@ -74,6 +76,7 @@ class Ledger:
             _opener(place), spool, now_us=self._now_us, emit=self._emit
         )
         self._writer.always = self._always
+        self._writer.lingers = self._lingers
         self._thread: threading.Thread | None = None
 
     @property
@@ -81,9 +84,18 @@ class Ledger:
         """Why it cannot be written now; `None` while all is well."""
         return self._writer.trouble
 
-    def do_always(self, work: Callable[[Database], Callable[[], None]]) -> None:
-        """Do something in every transaction, and what it returns after its end."""
+    def do_always(
+        self, work: Callable[[Database], Callable[[], None]], *, lingers: bool
+    ) -> None:
+        """Do something in every transaction, and what it returns after its end.
+
+        Args:
+            work: What to do.
+            lingers: Whether lines may wait a few milliseconds for others; not where
+                calls wait for what is spent.
+        """
         self._always = self._writer.always = work
+        self._lingers = self._writer.lingers = lingers
 
     def put(self, note: Note) -> None:
         """Have a line written; returns at once and never fails."""
@@ -91,7 +103,7 @@ class Ledger:
             self._start()
         self._writer.queue.put(note)
 
-    def reserve(self, claim: Claim, send: Note) -> Future[Grant | Denial]:
+    def reserve(self, claim: Claim, send: ToBeSent) -> Future[Grant | Denial]:
         """Hold what a claim wants, if budgets have room, and note its send with it.
 
         The future holds what became of it, once that is durable; or a `LedgerError`.
@@ -199,7 +211,8 @@ class _End:
 
 def _opener(place: LedgerPlace) -> Callable[[], Database]:
     if place.backend == "memory":
-        return open_memory
+        database = open_memory()
+        return lambda: database
     if place.backend == "postgres":
         url = place.url.get_secret_value() if place.url is not None else ""
         return lambda: open_server(url)

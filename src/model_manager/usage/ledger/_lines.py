@@ -182,8 +182,8 @@ SEND_COLUMNS: Final = tuple(f.name for f in fields(SendLine) if f.name != "call"
 
 def clean(name: str | None, *, most: int = _LONGEST) -> str | None:
     """Return a name that came from elsewhere as it may be kept: printable and short."""
-    if name is None:
-        return None
+    if name is None or (len(name) <= most and name.isprintable()):
+        return name
     return "".join(char if char.isprintable() else "?" for char in name[:most])
 
 

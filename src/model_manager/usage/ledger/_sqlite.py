@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from typing_extensions import override
+
 from model_manager.usage.ledger._database import DatabaseError, Row
 
 _PATIENCE: Final = 5.0
@@ -132,6 +134,14 @@ class SqliteDatabase:
             self._connection.close()
 
 
+class MemoryDatabase(SqliteDatabase):
+    """A connection to memory, which closing would empty."""
+
+    @override
+    def close(self) -> None:
+        """Keep it: it ends with the last reference."""
+
+
 def open_file(path: Path) -> SqliteDatabase:
     """Open a ledger's file to write; it and its folder are the user's alone.
 
@@ -172,9 +182,9 @@ def open_to_read(path: Path) -> SqliteDatabase:
         )
 
 
-def open_memory() -> SqliteDatabase:
-    """Return an empty ledger that is gone with the connection."""
-    return SqliteDatabase(_connected(":memory:"))
+def open_memory() -> MemoryDatabase:
+    """Return an empty ledger that is gone with the last reference to it."""
+    return MemoryDatabase(_connected(":memory:"))
 
 
 def _mixed() -> DatabaseError:

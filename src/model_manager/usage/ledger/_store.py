@@ -193,6 +193,13 @@ def _stored(row: Sequence[Any]) -> Tally:
 
 def sweep(database: Database, *, now_us: int) -> None:
     """Give up what its process never ended; it counts as dear as it may have been."""
+    while _give_up_some(database, now_us=now_us):
+        # All of it before anything is judged: what it held is free already.
+        pass
+
+
+def _give_up_some(database: Database, *, now_us: int) -> bool:
+    """Give up a number of them; say whether there may be more."""
     lost = [
         replace(send, outcome="lost", settled_us=send.expires_us)
         for send in read_sends(
@@ -212,6 +219,7 @@ def sweep(database: Database, *, now_us: int) -> None:
     if lost or calls:
         gone = [replace(call, outcome="lost") for call in calls]
         write(database, calls=gone, sends=lost)
+    return max(len(lost), len(calls)) == _SWEPT
 
 
 def read_sends(

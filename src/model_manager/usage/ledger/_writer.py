@@ -42,6 +42,12 @@ class Note(Protocol):
         ...
 
 
+class ToBeSent(Note, Protocol):
+    """A send that waits for leave."""
+
+    sent_us: int
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """Something to be done inside the transaction, and waited for."""
@@ -64,7 +70,7 @@ class Reservation:
     """A claim on budgets, and the send that is noted with it where it is granted."""
 
     claim: Claim
-    send: Note
+    send: ToBeSent
     future: Future[Grant | Denial] = field(default_factory=Future)
 
 
@@ -149,6 +155,8 @@ class Writer:
         """Why the ledger cannot be written; `None` while all is well."""
         self.always: Callable[[Database], Callable[[], None]] | None = None
         """Done in every transaction; what it returns is done after its end."""
+        self.lingers = True
+        """Whether it waits a moment for more, where nobody waits for the disk."""
         self._open_database = open_database
         self._spool = spool
         self._now_us = now_us
@@ -157,6 +165,8 @@ class Writer:
         self._database: Database | None = None
         self._kept: list[Line] = []
         """Lines that could be put nowhere else."""
+        self._released: list[str] = []
+        """Calls whose holds could not be given back yet."""
         self._replayed = 0
         self._retry_at = 0.0
 
@@ -180,7 +190,7 @@ class Writer:
         except Empty:
             return []
         if not isinstance(items[0], Job | Reservation | Stop):
-            time.sleep(_LINGER)
+            time.sleep(_LINGER if self.lingers else 0.0)
         while len(items) < _MOST:
             try:
                 items.append(self.queue.get_nowait())
@@ -190,6 +200,7 @@ class Writer:
 
     def _write(self, batch: Batch) -> None:
         lines = [*self._kept, *_lines_of(batch.notes)]
+        self._released += batch.released
         if self.trouble is not None and time.monotonic() < self._retry_at:
             self._put_aside(lines, batch, self.trouble)
             return
@@ -205,7 +216,7 @@ class Writer:
             self._retry_at = time.monotonic() + _RETRY
             self._put_aside(lines, batch, trouble)
             return
-        self._kept = []
+        self._kept, self._released = [], []
         self._tell_recovery()
         if after is not None:
             after()
@@ -215,12 +226,13 @@ class Writer:
     def _commit(
         self, lines: Sequence[Line], batch: Batch
     ) -> tuple[list[Any], Callable[[], None] | None]:
-        database, now_us = self._ready(), self._now_us()
+        database = self._ready()
         with transaction(database):
+            now_us = self._now_us()
             write_lines(database, lines)
-            release(database, batch.released)
-            if batch.reservations or now_us >= self._sweep_at:
-                # Before anything is judged: what is given up has been spent.
+            release(database, self._released)
+            if batch.futures or now_us >= self._sweep_at:
+                # Before anything is judged or read: what is given up has been spent.
                 sweep(database, now_us=now_us)
                 self._sweep_at = now_us + _SWEEP_US
             results: list[Any] = _judged(database, batch.reservations, now_us=now_us)
@@ -292,6 +304,9 @@ def _judged(
         for one, result in zip(reservations, judged, strict=True)
         if isinstance(result, Grant)
     ]
+    for send in granted:
+        # It counts in the window that it was judged in, however long it waited here.
+        send.sent_us = now_us
     write_lines(database, _lines_of(granted))
     return list(judged)
 
