@@ -65,7 +65,7 @@ class Books:
         self._savings = Savings(config, self._pricer)
         self.ledger = self._ledger(ledger_place(config, environ), emit, old)
         """Where lines are written; `None` where nothing is kept."""
-        self.budgets = Budgets(
+        self.budgets: Budgets = Budgets(
             config,
             pricer=self._pricer,
             ledger=self.ledger,

@@ -276,7 +276,7 @@ def test_recorded_embeddings_are_read_in_order() -> None:
 
     assert vectors.vectors == tuple(map(tuple, rows))
     assert finish.usage is not None
-    assert (finish.usage.input_tokens, finish.usage.output_tokens) == (16, None)
+    assert (finish.usage.input_tokens, finish.usage.output_tokens) == (16, 0)
 
 
 @pytest.mark.parametrize(
