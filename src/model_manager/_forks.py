@@ -18,6 +18,21 @@ def call_in_children(method: Callable[[], None]) -> None:
         os.register_at_fork(after_in_child=_Heir(weakref.WeakMethod(method)))
 
 
+def call_around_forks(
+    before: Callable[[], None], in_parent: Callable[[], None]
+) -> None:
+    """Call bound methods right before every fork and, in the parent, right after it.
+
+    For what must be at rest meanwhile: locks that are not Python's are copied as they
+    are, and nobody would ever open them in the child. Held weakly, as above.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=_Heir(weakref.WeakMethod(before)),
+            after_in_parent=_Heir(weakref.WeakMethod(in_parent)),
+        )
+
+
 class _Heir:
     """Calls a method if its object is still there."""
 

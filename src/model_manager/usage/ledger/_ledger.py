@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
-from model_manager._forks import call_in_children
+from model_manager._forks import call_around_forks, call_in_children
 from model_manager.config import LedgerPlace
 from model_manager.errors import LedgerError
 from model_manager.events import Event
@@ -33,6 +33,8 @@ from model_manager.usage.ledger._writer import (
 )
 
 T = TypeVar("T")
+_FORK_PATIENCE: Final = 60.0
+"""Seconds that a fork waits for a transaction, or a report, to end."""
 _PATIENCE: Final = 10.0
 """Seconds to wait for the thread where the program ends, or somebody reads."""
 
@@ -62,6 +64,23 @@ class Ledger:
         self._lingers = True
         self._begin_anew()
         call_in_children(self.after_fork)
+        call_around_forks(self.before_fork, self.after_fork_in_parent)
+
+    def before_fork(self) -> None:
+        """Wait until no thread is inside the database, whose locks a child would copy.
+
+        A minute at most: whoever keeps the file locked is waited for less.
+        """
+        self._stilled = [
+            lock
+            for lock in (self._writing, self._reading)
+            if lock.acquire(timeout=_FORK_PATIENCE)
+        ]
+
+    def after_fork_in_parent(self) -> None:
+        """Let them go on."""
+        for lock in self._stilled:
+            lock.release()
 
     def after_fork(self) -> None:
         """Part from the thread and the connection, which the parent goes on with."""
@@ -72,8 +91,15 @@ class Ledger:
     def _begin_anew(self) -> None:
         place = self.place
         spool = None if place.backend == "memory" else Spool(place.spool)
+        self._writing, self._reading = threading.RLock(), threading.RLock()
+        """Held while somebody is inside the database."""
+        self._stilled = list[threading.RLock]()
         self._writer = Writer(
-            _opener(place), spool, now_us=self._now_us, emit=self._emit
+            _opener(place),
+            spool,
+            still=self._writing,
+            now_us=self._now_us,
+            emit=self._emit,
         )
         self._writer.always = self._always
         self._writer.lingers = self._lingers
@@ -139,11 +165,8 @@ class Ledger:
                 self.ask(lambda _: None).result(_PATIENCE)
         failed: DatabaseError | None = None
         try:
-            database = _to_read(self.place)
-            try:
-                return query(database)
-            finally:
-                database.close()
+            with self._reading:
+                return _read(self.place, query)
         except DatabaseError as error:
             failed = error
         message = f"the ledger cannot be read: {failed.what}."
@@ -217,6 +240,14 @@ def _opener(place: LedgerPlace) -> Callable[[], Database]:
         url = place.url.get_secret_value() if place.url is not None else ""
         return lambda: open_server(url)
     return lambda: open_file(place.file)
+
+
+def _read(place: LedgerPlace, query: Callable[[Database], T]) -> T:
+    database = _to_read(place)
+    try:
+        return query(database)
+    finally:
+        database.close()
 
 
 def _to_read(place: LedgerPlace) -> Database:

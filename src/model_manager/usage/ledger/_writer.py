@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
@@ -139,6 +140,7 @@ class Writer:
         open_database: Callable[[], Database],
         spool: Spool | None,
         *,
+        still: threading.RLock,
         now_us: Callable[[], int],
         emit: Callable[[Event], None],
     ) -> None:
@@ -146,6 +148,7 @@ class Writer:
 
         Args:
             open_database: Connects to the ledger.
+            still: Held while it is at work.
             now_us: Tells the time.
             spool: Where lines wait while it fails; `None` keeps them in memory.
             emit: Is told when it fails and when it is back.
@@ -159,6 +162,7 @@ class Writer:
         """Whether it waits a moment for more, where nobody waits for the disk."""
         self._open_database = open_database
         self._spool = spool
+        self._still = still
         self._now_us = now_us
         self._emit = emit
         self._sweep_at = 0
@@ -175,9 +179,10 @@ class Writer:
         while True:
             items = self._next()
             stops = [item for item in items if isinstance(item, Stop)]
-            self._write(Batch.of(items))
-            if stops:
-                self._close()
+            with self._still:
+                self._write(Batch.of(items))
+                if stops:
+                    self._close()
             for stop in stops:
                 stop.done.set_result(None)
             if any(stop.for_good for stop in stops):
