@@ -536,6 +536,7 @@ class Noted:
             config_version="1",
             started_us=at,
         )
+        self.sent_us = at
         self.sent = SendLine(
             attempt_id=f"{call_id}-1",
             call=call,
@@ -644,7 +645,7 @@ def watch(room: Room, limit: int) -> list[tuple[int, int]]:
             over.append((used, holds))
         return plain_look(database, now_us=now_us)
 
-    budgets.look = look  # type: ignore[method-assign] - looked at, and done as before
+    budgets.look = look  # type: ignore[method-assign]  # looked at before
     return over
 
 
