@@ -176,16 +176,16 @@ class Account:
             raise _refused(send, "its price is unknown, and a budget is hard")
         scopes = {limit.scope for limit in limits}
         self._under_way[send] = dict.fromkeys(scopes, send.ask.amount)
-        first_wish = self._held or self._dearest(scopes)
+        need, wish = self._need(scopes), self._held or self._dearest(scopes)
         claimed = Claim(
             call_id=self._call.request.call_id,
             owner=f"{socket.gethostname()}:{os.getpid()}",
             limits=limits,
-            wish=_larger(self._need(), first_wish),
-            need=self._need(),
+            wish={s: a.at_least(wish.get(s, NOTHING)) for s, a in need.items()},
+            need=need,
             expires_us=self._call.expires_us,
         )
-        held, self._held = self._held, claimed.wish
+        held, self._held = self._held, {**self._held, **claimed.wish}
         failure: LedgerError | None = None
         got: Grant | Denial | None = None
         try:
@@ -193,7 +193,7 @@ class Account:
         except LedgerError as error:
             failure = error
         if isinstance(got, Grant):
-            self._held = got.held
+            self._held = {**self._held, **got.held}
             return
         self._held = held
         self._under_way.pop(send, None)
@@ -234,21 +234,21 @@ class Account:
         self._sent = self._sent or most_input_tokens(request)
         return self._books.budgets.ask(request, candidate, limits, sent=self._sent)
 
-    def _need(self) -> dict[str, Amount]:
-        """Return by scope what all sends under way may use together."""
-        need: dict[str, Amount] = {}
-        for amounts in self._under_way.values():
-            for scope, amount in amounts.items():
-                need[scope] = need.get(scope, NOTHING) + amount
-        return need
-
-    def _dearest(self, scopes: AbstractSet[str]) -> dict[str, Amount]:
-        """Return by scope the most that any model of the route may use.
+    def _need(self, scopes: AbstractSet[str]) -> dict[str, Amount]:
+        """Return by scope what all sends under way may use together.
 
         Args:
             scopes: Those of the send that is judged: what is held beyond them would be
                 held of budgets that nobody has asked.
         """
+        need = dict.fromkeys(scopes, NOTHING)
+        for amounts in self._under_way.values():
+            for scope in scopes & amounts.keys():
+                need[scope] += amounts[scope]
+        return need
+
+    def _dearest(self, scopes: AbstractSet[str]) -> dict[str, Amount]:
+        """Return by scope the most that any model of the route may use."""
         budgets = self._books.budgets
         most: dict[str, Amount] = {}
         for candidate in self._call.route.candidates:
@@ -258,16 +258,6 @@ class Account:
                 for scope in scopes & {limit.scope for limit in limits}:
                     most[scope] = most.get(scope, NOTHING).at_least(amount)
         return most
-
-
-def _larger(
-    these: Mapping[str, Amount], those: Mapping[str, Amount]
-) -> dict[str, Amount]:
-    """Return by scope the larger of two amounts."""
-    return {
-        scope: these.get(scope, NOTHING).at_least(those.get(scope, NOTHING))
-        for scope in {*these, *those}
-    }
 
 
 def _written(ledger: Ledger, send: Send) -> Future[None]:

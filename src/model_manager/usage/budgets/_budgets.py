@@ -167,12 +167,17 @@ class Budgets:
                     found.low[limit.name] = status
         return found
 
-    async def refresh(self) -> None:
-        """See what others spent, where the last look was a while ago."""
+    async def refresh(self, *, at_once: bool = False) -> None:
+        """See what others spent, where the last look was a while ago.
+
+        Args:
+            at_once: Look in any case, after all that was noted so far.
+        """
         ledger, seen = self._ledger, self._known_at
         if not self.limits or ledger is None:
             return
-        if seen is not None and self._clock.monotonic() - seen < _FRESH:
+        now = self._clock.monotonic()
+        if not at_once and seen is not None and now - seen < _FRESH:
             return
         try:
             await asyncio.wrap_future(ledger.ask(_nothing))
