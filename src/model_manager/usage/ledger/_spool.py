@@ -91,8 +91,8 @@ class Spool:
 
     def _add(self, path: Path, text: str) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        size = os.fstat(descriptor).st_size
         try:
-            size = os.fstat(descriptor).st_size
             # A process that died in the middle of a line must not spoil the next.
             if size and _last_byte(path) != b"\n":
                 text = f"\n{text}"
@@ -101,6 +101,10 @@ class Spool:
             while written < len(content):
                 written += os.write(descriptor, content[written:])
             os.fsync(descriptor)
+        except OSError:
+            # All of it or nothing: it is written again, here or into the ledger.
+            os.ftruncate(descriptor, size)
+            raise
         finally:
             os.close(descriptor)
 

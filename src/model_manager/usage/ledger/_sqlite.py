@@ -63,15 +63,27 @@ def is_log_sound(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool
 class SqliteDatabase:
     """A connection to a file, or to memory; see `Database`."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        """Take an open connection; use `open_file` or `open_memory`."""
+    def __init__(
+        self, connection: sqlite3.Connection, *, path: Path | None = None
+    ) -> None:
+        """Take an open connection; use `open_file` or `open_memory`.
+
+        Args:
+            connection: It.
+            path: The file, where it is to be looked at before it is written.
+        """
         self._connection = connection
+        self._path = path
+        self._file = _identity(path)
         self._chance = random.Random()  # noqa: S311 - no secret
         limit = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
         self.most_values = min(limit, _MOST_VALUES)
 
     def begin(self) -> None:
         """Begin a transaction, when no other process is in one."""
+        if _identity(self._path) != self._file:
+            # The system would let us go on to write what nobody can find any more.
+            raise _gone()
         self._patiently("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
@@ -167,7 +179,7 @@ def open_file(path: Path) -> SqliteDatabase:
         except sqlite3.Error:
             connection.close()
             raise
-    return SqliteDatabase(connection)
+    return SqliteDatabase(connection, path=path)
 
 
 def open_to_read(path: Path) -> SqliteDatabase:
@@ -185,6 +197,22 @@ def open_to_read(path: Path) -> SqliteDatabase:
 def open_memory() -> MemoryDatabase:
     """Return an empty ledger that is gone with the last reference to it."""
     return MemoryDatabase(_connected(":memory:"))
+
+
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    """Return what tells a file from any other at its place; `None` for none."""
+    try:
+        found = path.stat() if path is not None else None
+    except OSError:
+        return None
+    return None if found is None else (found.st_dev, found.st_ino)
+
+
+def _gone() -> DatabaseError:
+    return DatabaseError(
+        "the file was moved or deleted while it was open",
+        remedy="A new one is begun, and what is not in the old one is written to it.",
+    )
 
 
 def _mixed() -> DatabaseError:
