@@ -226,6 +226,8 @@ class FaultyProxy:
         )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # A task that is cancelled before its first step has closed nothing.
+        task.add_done_callback(lambda _: writer.close())
 
     async def _serve(
         self, spoil: Spoil, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

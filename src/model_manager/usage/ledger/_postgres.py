@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +17,8 @@ _LOCK: Final = 6_021_023_470_112_358
 """Key of the advisory lock that one writer at a time holds; any number does."""
 _CONNECT_SECONDS: Final = 5
 _LOCK_MILLISECONDS: Final = 5_000
+_DEAD_SECONDS: Final = 10
+"""After which a server that no longer acknowledges anything counts as gone."""
 _REMEDY: Final = "Check that PostgreSQL runs and that the URL and its rights are right."
 
 
@@ -26,14 +28,25 @@ class PostgresDatabase:
     most_values = 50_000
     """The protocol takes 65,535."""
 
-    def __init__(self, connection: Connection[Row]) -> None:
-        """Take an open connection; use `open_server`."""
-        self._connection = connection
+    def __init__(self, connect: Callable[[], Connection[Row]]) -> None:
+        """Take what connects; use `open_server`."""
+        self._connect = connect
+        self._connection = connect()
 
     def begin(self) -> None:
         """Begin a transaction, when no other process is in one."""
+        import psycopg  # noqa: PLC0415 - an extra
+
         with _told():
-            self._connection.execute("BEGIN")
+            try:
+                self._connection.execute("BEGIN")
+            except psycopg.OperationalError:
+                if not self._connection.closed:
+                    raise
+                # It was lost while nobody used it; a server that was only restarted
+                # is there again, and nobody need hear of it.
+                self._connection = self._connect()
+                self._connection.execute("BEGIN")
             self._connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
 
     def commit(self) -> None:
@@ -92,28 +105,41 @@ def open_server(url: str) -> PostgresDatabase:
         DatabaseError: The server cannot be reached, or refuses.
     """
     try:
-        import psycopg  # noqa: PLC0415 - an extra
+        import psycopg  # noqa: F401, PLC0415 - an extra, and seen here first
     except ImportError:
         message = "a ledger in PostgreSQL needs the package psycopg."
         raise MissingDependencyError(
             message, remedy="Install it: pip install 'model-manager[postgres]'."
         ) from None
     with _told():
-        connection: Connection[Any] = psycopg.connect(
-            url,
-            autocommit=True,
-            connect_timeout=_CONNECT_SECONDS,
-            application_name="model_manager",
-            options=f"-c search_path={_SCHEMA} -c lock_timeout={_LOCK_MILLISECONDS}",
-        )
-        try:
+        return PostgresDatabase(lambda: _connected(url))
+
+
+def _connected(url: str) -> Connection[Any]:
+    """Connect, and see that there is a schema; whoever may not make one needs none."""
+    import psycopg  # noqa: PLC0415 - an extra
+
+    connection: Connection[Any] = psycopg.connect(
+        url,
+        autocommit=True,
+        connect_timeout=_CONNECT_SECONDS,
+        keepalives_idle=_DEAD_SECONDS // 2,
+        keepalives_interval=1,
+        keepalives_count=_DEAD_SECONDS // 2,
+        tcp_user_timeout=_DEAD_SECONDS * 1000,
+        application_name="model_manager",
+        options=f"-c search_path={_SCHEMA} -c lock_timeout={_LOCK_MILLISECONDS}",
+    )
+    try:
+        known = connection.execute(f"SELECT to_regnamespace('{_SCHEMA}')").fetchone()
+        if known == (None,):
             with connection.transaction():
                 connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
                 connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_SCHEMA}")
-        except psycopg.Error:
-            connection.close()
-            raise
-    return PostgresDatabase(connection)
+    except psycopg.Error:
+        connection.close()
+        raise
+    return connection
 
 
 def _marked(sql: str) -> str:
