@@ -139,7 +139,7 @@ class Runtime:
             route = self.route(request)
         if any(refusal.code == "budget" for refusal in route.refused):
             # What ended a moment ago may have given back most of what it held.
-            await self.books.budgets.refresh(at_once=True)
+            await self.books.budgets.refresh(refused=True)
             route = self.route(request)
         waited = 0.0
         if not route.candidates:

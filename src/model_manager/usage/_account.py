@@ -119,6 +119,8 @@ class Account:
             }
         if books.ledger is not None:
             books.ledger.put(settled)
+        if scopes is not None:
+            books.budgets.touch()
         return record
 
     def void(self, send: Send) -> None:
@@ -158,6 +160,8 @@ class Account:
                     releases=self._call.request.call_id if self._held else "",
                 )
             )
+        if self._held:
+            self._books.budgets.touch()
 
     def _put(self, ledger: Ledger, send: Send) -> None:
         trouble = ledger.trouble

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -40,6 +41,8 @@ from model_manager.usage.pricing._pricing import Pricer
 _FRESH: Final = 1.0
 """Seconds for which what is known is new enough to plan with; whatever is sent is
 checked against the ledger itself."""
+_BRIEF: Final = 0.05
+"""The same, to refuse a call with."""
 _LENGTHS: Final = ("max_tokens", "max_completion_tokens", "num_predict")
 """Options of the vendors that limit an answer's tokens."""
 _Window: TypeAlias = tuple[str, datetime, Decimal | None, int | None]
@@ -104,6 +107,8 @@ class Budgets:
         self._emit = emit
         self._known: Mapping[str, BudgetStatus] = {}
         self._known_at: float | None = None
+        self._asked_at = self._touched_at = -math.inf
+        """When a call last had the ledger looked at, and when one freed something."""
         self._told: Mapping[_Window, int] = old._told if old is not None else {}  # noqa: SLF001 - its own kind
 
     def applying(self, request: Request, candidate: Candidate) -> tuple[Limit, ...]:
@@ -167,23 +172,31 @@ class Budgets:
                     found.low[limit.name] = status
         return found
 
-    async def refresh(self, *, at_once: bool = False) -> None:
+    def touch(self) -> None:
+        """Take notice that something was noted which frees what was held."""
+        self._touched_at = self._clock.monotonic()
+
+    async def refresh(self, *, refused: bool = False) -> None:
         """See what others spent, where the last look was a while ago.
 
         Args:
-            at_once: Look in any case, after all that was noted so far.
+            refused: Whether a call is about to be refused: then a look counts for
+                less long, and not at all if something has ended here since.
         """
-        ledger, seen = self._ledger, self._known_at
-        if not self.limits or ledger is None:
+        ledger, now = self._ledger, self._clock.monotonic()
+        if not self.limits or ledger is None or self._is_fresh(now, refused=refused):
             return
-        now = self._clock.monotonic()
-        if not at_once and seen is not None and now - seen < _FRESH:
-            return
+        self._asked_at = now
         try:
             await asyncio.wrap_future(ledger.ask(_nothing))
         except LedgerError:
             # `standing` says so of each candidate that cannot be checked.
             self._known = {}
+
+    def _is_fresh(self, now: float, *, refused: bool) -> bool:
+        if refused:
+            return self._touched_at < self._asked_at and now - self._asked_at < _BRIEF
+        return self._known_at is not None and now - self._known_at < _FRESH
 
     def statuses(self) -> tuple[BudgetStatus, ...]:
         """Look, and return how far each budget is used; blocks.
