@@ -80,8 +80,14 @@ class SyncManager:
         return self.manager.for_agent(agent).sync
 
     def close(self) -> None:
-        """Stop the background loop, which closes what it opened; a call starts anew."""
+        """Stop the background loop, which closes what it opened; a call starts anew.
+
+        What calls used is in the ledger when this returns.
+        """
         self.portal.close()
+        books = self.manager._current.runtime.books  # noqa: SLF001 - two faces of one
+        if books.ledger is not None:
+            books.ledger.rest()
 
     def __enter__(self) -> Self:
         """Enter; everything opens when it is needed."""

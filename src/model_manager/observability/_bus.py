@@ -23,7 +23,7 @@ class Bus:
     neither the call nor the other listeners.
     """
 
-    __slots__ = ("_listeners",)
+    __slots__ = ("__weakref__", "_listeners")
 
     def __init__(self, *listeners: Listener) -> None:
         """Start with these listeners."""

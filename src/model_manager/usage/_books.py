@@ -84,7 +84,7 @@ class Books:
 
     def now_us(self) -> int:
         """Return microseconds since 1970."""
-        return int(self._clock.time() * MICROSECONDS)
+        return _microseconds(self._clock)
 
     def warm(self) -> None:
         """Load the price table now, instead of with the first answer."""
@@ -188,7 +188,9 @@ class Books:
             return None
         if old is not None and old.ledger is not None and old.ledger.place == place:
             return old.ledger
-        return Ledger(place, now_us=self.now_us, emit=emit)
+        clock = self._clock
+        # Not a method of these books: its thread would keep them alive, and itself.
+        return Ledger(place, now_us=lambda: _microseconds(clock), emit=emit)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.time(), UTC).astimezone()
@@ -209,6 +211,10 @@ class Books:
     def _look(self, database: Database) -> Callable[[], None]:
         """See how far the budgets are used: what every transaction ends with."""
         return self.budgets.look(database, now_us=self.now_us())
+
+
+def _microseconds(clock: Clock) -> int:
+    return int(clock.time() * MICROSECONDS)
 
 
 def _is_free(record: AttemptRecord) -> bool:

@@ -9,6 +9,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
+from types import MethodType
 from typing import Any, Final, TypeVar
 
 from model_manager._forks import call_around_forks, call_in_children
@@ -32,6 +33,7 @@ from model_manager.usage.ledger._writer import (
     Writer,
 )
 
+A = TypeVar("A")
 T = TypeVar("T")
 _FORK_PATIENCE: Final = 60.0
 """Seconds that a fork waits for a transaction, or a report, to end."""
@@ -53,14 +55,20 @@ class Ledger:
         now_us: Callable[[], int],
         emit: Callable[[Event], None],
     ) -> None:
-        """Name the ledger; its backend must not be `off`."""
+        """Name the ledger; its backend must not be `off`.
+
+        Args:
+            place: Where it is.
+            now_us: Tells the time; kept alive by the thread.
+            emit: Gets what happens; held weakly where it is a method.
+        """
         self.place = place
         self._now_us = now_us
-        self._emit = emit
+        self._emit = _weakly(emit)
         self._lock = threading.Lock()
         self._inherited: list[Writer] = []
         """The parent's: never used here, and never closed."""
-        self._always: Callable[[Database], Callable[[], None]] | None = None
+        self._always: Callable[[Database], Callable[[], None] | None] | None = None
         self._lingers = True
         self._begin_anew()
         call_in_children(self.after_fork)
@@ -69,13 +77,17 @@ class Ledger:
     def before_fork(self) -> None:
         """Wait until no thread is inside the database, whose locks a child would copy.
 
-        A minute at most: whoever keeps the file locked is waited for less.
+        A minute at most: whoever keeps the file locked is waited for less. The file is
+        closed: SQLite remembers by process what it has locked, and a child would
+        believe that it still has what only its parent has.
         """
         self._stilled = [
             lock
             for lock in (self._writing, self._reading)
             if lock.acquire(timeout=_FORK_PATIENCE)
         ]
+        if self.place.backend == "sqlite" and self._writing in self._stilled:
+            self._writer.close()
 
     def after_fork_in_parent(self) -> None:
         """Let them go on."""
@@ -116,11 +128,12 @@ class Ledger:
         """Do something in every transaction, and what it returns after its end.
 
         Args:
-            work: What to do.
+            work: What to do; held weakly where it is a method, whose object may be
+                what keeps this ledger alive.
             lingers: Whether lines may wait a few milliseconds for others; not where
                 calls wait for what is spent.
         """
-        self._always = self._writer.always = work
+        self._always = self._writer.always = _weakly(work)
         self._lingers = self._writer.lingers = lingers
 
     def put(self, note: Note) -> None:
@@ -230,6 +243,19 @@ class _End:
         atexit.unregister(self)
         if self._of_worker is not None:
             self._of_worker.cancel()
+
+
+def _weakly(call: Callable[[A], T]) -> Callable[[A], T | None]:
+    """Return a method without keeping its object alive; without it, nothing is done."""
+    if not isinstance(call, MethodType):
+        return call
+    found = weakref.WeakMethod(call)
+
+    def call_if_there(argument: A) -> T | None:
+        method = found()
+        return None if method is None else method(argument)
+
+    return call_if_there
 
 
 def _opener(place: LedgerPlace) -> Callable[[], Database]:

@@ -142,7 +142,7 @@ class Writer:
         *,
         still: threading.RLock,
         now_us: Callable[[], int],
-        emit: Callable[[Event], None],
+        emit: Callable[[Event], object],
     ) -> None:
         """Open nothing yet.
 
@@ -156,7 +156,7 @@ class Writer:
         self.queue: SimpleQueue[Item] = SimpleQueue()
         self.trouble: Trouble | None = None
         """Why the ledger cannot be written; `None` while all is well."""
-        self.always: Callable[[Database], Callable[[], None]] | None = None
+        self.always: Callable[[Database], Callable[[], None] | None] | None = None
         """Done in every transaction; what it returns is done after its end."""
         self.lingers = True
         """Whether it waits a moment for more, where nobody waits for the disk."""
@@ -182,7 +182,7 @@ class Writer:
             with self._still:
                 self._write(Batch.of(items))
                 if stops:
-                    self._close()
+                    self.close()
             for stop in stops:
                 stop.done.set_result(None)
             if any(stop.for_good for stop in stops):
@@ -217,7 +217,7 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - the thread must not end, nor lines be lost
             trouble = Trouble(f"unexpected {type(error).__name__}", "Report it.")
         if trouble is not None:
-            self._close()
+            self.close()
             self._retry_at = time.monotonic() + _RETRY
             self._put_aside(lines, batch, trouble)
             return
@@ -291,7 +291,8 @@ class Writer:
             self._emit(LedgerRecovered(lines=self._replayed))
             self._replayed = 0
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the ledger; whatever comes next opens it again."""
         database, self._database = self._database, None
         if database is not None:
             database.close()
