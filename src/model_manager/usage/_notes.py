@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from model_manager.types import AttemptRecord, Candidate, Request, Route, Usage
 from model_manager.usage._money import to_nano
@@ -27,6 +27,14 @@ _MOST_NANO: Final = 10**17
 """A hundred million dollars: what is more was not meant, and does not add up."""
 _MOST_RAW: Final = 4_000
 """Characters of a provider's usage object."""
+_COUNTED: Final = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "reasoning_tokens",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,19 +92,24 @@ class Send:
 
     def line(self) -> SendLine:
         """Return its line while it is under way."""
-        candidate = self.candidate
+        most = self.ask.amount
         return SendLine(
-            attempt_id=self.attempt_id,
-            call=self.call.line(),
-            provider=candidate.kind,
-            endpoint=candidate.endpoint,
-            model=clean(candidate.model) or "",
-            is_local=int(candidate.is_local),
-            sent_us=self.sent_us,
-            expires_us=self.call.expires_us,
-            charged_nano=self.ask.amount.nano,
-            charged_tokens=self.ask.amount.tokens,
+            **self.known(), charged_nano=most.nano, charged_tokens=most.tokens
         )
+
+    def known(self) -> dict[str, Any]:
+        """Return what its line says from the beginning to the end."""
+        candidate = self.candidate
+        return {
+            "attempt_id": self.attempt_id,
+            "call": self.call.line(),
+            "provider": candidate.kind,
+            "endpoint": candidate.endpoint,
+            "model": clean(candidate.model) or "",
+            "is_local": int(candidate.is_local),
+            "sent_us": self.sent_us,
+            "expires_us": self.call.expires_us,
+        }
 
 
 @dataclass(slots=True, eq=False)
@@ -116,25 +129,31 @@ class Settled:
         if record is None or self.send.candidate.is_local:
             return NOTHING
         nano = ask.nano if record.cost is None else to_nano(record.cost)
-        if record.usage is not None and _tokens(record.usage) is not None:
-            return Amount(nano, _tokens(record.usage) or 0)
-        return Amount(nano, 0 if record.cost == 0 else ask.tokens)
+        tokens = None if record.usage is None else _tokens(record.usage)
+        if tokens is None:
+            tokens = 0 if record.cost == 0 else ask.tokens
+        return Amount(
+            nano if 0 <= nano <= _MOST_NANO else ask.nano,
+            tokens if 0 <= tokens <= _MOST_TOKENS else ask.tokens,
+        )
 
     def line(self) -> SendLine:
         """Return its line, as it will stay."""
-        under_way, record, charged = self.send.line(), self.record, self.charged
-        ended = replace(
-            under_way,
-            settled_us=self.settled_us,
-            charged_nano=_bounded(charged.nano, _MOST_NANO) or 0,
-            charged_tokens=_bounded(charged.tokens, _MOST_TOKENS) or 0,
-        )
+        send, record, charged = self.send, self.record, self.charged
         if record is None:
-            return replace(ended, outcome="not_sent", cost_nano=0)
-        ended = _with_usage(ended, record.usage)
+            return SendLine(
+                **send.known(),
+                settled_us=self.settled_us,
+                outcome="not_sent",
+                cost_nano=0,
+            )
         error = record.error
-        return replace(
-            ended,
+        return SendLine(
+            **send.known(),
+            **_counts(record.usage),
+            settled_us=self.settled_us,
+            charged_nano=charged.nano,
+            charged_tokens=charged.tokens,
             number=record.number,
             outcome=record.outcome,
             answered_by=clean_id(self.answered_by),
@@ -187,21 +206,18 @@ class Ended:
         )
 
 
-def _with_usage(line: SendLine, usage: Usage | None) -> SendLine:
+def _counts(usage: Usage | None) -> dict[str, Any]:
     if usage is None:
-        return line
-    return replace(
-        line,
-        input_tokens=_bounded(usage.input_tokens, _MOST_TOKENS),
-        output_tokens=_bounded(usage.output_tokens, _MOST_TOKENS),
-        cache_read_tokens=_bounded(usage.cache_read_tokens, _MOST_TOKENS),
-        cache_write_tokens=_bounded(usage.cache_write_tokens, _MOST_TOKENS),
-        cache_write_1h_tokens=_bounded(usage.cache_write_1h_tokens, _MOST_TOKENS),
-        reasoning_tokens=_bounded(usage.reasoning_tokens, _MOST_TOKENS),
-        estimated=int(usage.estimated),
-        service_tier=clean_id(usage.service_tier),
-        usage_raw=_raw(usage),
-    )
+        return {}
+    counts: dict[str, Any] = {
+        name: _bounded(getattr(usage, name), _MOST_TOKENS) for name in _COUNTED
+    }
+    return {
+        **counts,
+        "estimated": int(usage.estimated),
+        "service_tier": clean_id(usage.service_tier),
+        "usage_raw": _raw(usage),
+    }
 
 
 def _raw(usage: Usage) -> str | None:

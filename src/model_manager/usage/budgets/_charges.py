@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from model_manager.usage.budgets._limits import paid_scopes
-from model_manager.usage.ledger._database import Database, Table, by_id, insert
+from model_manager.usage.ledger._database import Database, Table, by_id
 from model_manager.usage.ledger._lines import SendLine
 
 SPENT: Final = Table(
@@ -73,7 +73,7 @@ def _spend(
                 sums[1] += one.tokens
                 changed.add(key)
     rows = [(*key, *found[key]) for key in changed]
-    insert(database, SPENT, rows)
+    database.insert(SPENT, rows)
 
 
 def _use(
@@ -89,4 +89,4 @@ def _use(
                 amount[0] = max(0, amount[0] - one.nano)
                 amount[1] = max(0, amount[1] - one.tokens)
     rows = [(*hold[:2], *left[hold[0], hold[1]], *hold[4:]) for hold in holds]
-    insert(database, HOLD, rows)
+    database.insert(HOLD, rows)

@@ -19,7 +19,7 @@ from model_manager.usage.budgets._limits import (
     Span,
     Used,
 )
-from model_manager.usage.ledger._database import Database, insert
+from model_manager.usage.ledger._database import Database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +125,7 @@ def judge_all(
         (*key, amount.nano, amount.tokens, claim.expires_us, claim.owner)
         for key, (claim, amount) in held.items()
     ]
-    insert(database, HOLD, rows)
+    database.insert(HOLD, rows)
     return judged
 
 
@@ -155,7 +155,7 @@ def _spent(
         (scope, span.start, span.end, amount.nano, amount.tokens)
         for (scope, span), amount in fresh.items()
     ]
-    insert(database, SPENT, rows)
+    database.insert(SPENT, rows)
     return found | fresh
 
 

@@ -56,6 +56,10 @@ class Database(Protocol):
         """Run a statement."""
         ...
 
+    def insert(self, table: Table, rows: Sequence[Sequence[object]]) -> None:
+        """Write rows, over those of the same key, in few steps."""
+        ...
+
     def version(self) -> int:
         """Return the number of the last migration; 0 for an empty database."""
         ...
@@ -86,8 +90,17 @@ class Table:
         """The beginning of a query of all its columns."""
         return f"SELECT {', '.join(self.columns)} FROM {self.name}"
 
+    @property
+    def overwriting(self) -> str:
+        """The end of an insertion that writes over rows of the same key."""
+        changed = [f"{c} = excluded.{c}" for c in self.columns if c not in self.key]
+        what = f"UPDATE SET {', '.join(changed)}" if changed else "NOTHING"
+        return f"ON CONFLICT ({', '.join(self.key)}) DO {what}"
 
-def insert(database: Database, table: Table, rows: Sequence[Sequence[object]]) -> None:
+
+def insert_values(
+    database: Database, table: Table, rows: Sequence[Sequence[object]]
+) -> None:
     """Write rows, over those of the same key, in few statements.
 
     A thread lets others run around every step of a statement, and waits for its turn
@@ -106,12 +119,9 @@ def insert(database: Database, table: Table, rows: Sequence[Sequence[object]]) -
 @lru_cache(maxsize=64)
 def _insertion(table: Table, size: int) -> str:
     marks = f"({', '.join('?' * len(table.columns))})"
-    changed = [f"{c} = excluded.{c}" for c in table.columns if c not in table.key]
-    what = f"UPDATE SET {', '.join(changed)}" if changed else "NOTHING"
     return (
         f"INSERT INTO {table.name} ({', '.join(table.columns)})"
-        f" VALUES {', '.join([marks] * size)}"
-        f" ON CONFLICT ({', '.join(table.key)}) DO {what}"
+        f" VALUES {', '.join([marks] * size)} {table.overwriting}"
     )
 
 

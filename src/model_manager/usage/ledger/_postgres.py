@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from model_manager.errors import MissingDependencyError
-from model_manager.usage.ledger._database import DatabaseError, Row
+from model_manager.usage.ledger._database import DatabaseError, Row, Table
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -79,6 +80,22 @@ class PostgresDatabase:
         """Run a statement."""
         with _told():
             self._connection.execute(_marked(sql), values)
+
+    def insert(self, table: Table, rows: Sequence[Sequence[object]]) -> None:
+        """Write rows, over those of the same key.
+
+        They go as one JSON text: a statement with a place for every value would have
+        to be read anew for each number of rows, and takes five times as long.
+        """
+        if not rows:
+            return
+        columns = ", ".join(table.columns)
+        named = [dict(zip(table.columns, row, strict=True)) for row in rows]
+        self.run(
+            f"INSERT INTO {table.name} ({columns}) SELECT {columns}"
+            f" FROM json_populate_recordset(NULL::{table.name}, ?) {table.overwriting}",
+            [json.dumps(named)],
+        )
 
     def version(self) -> int:
         """Return the number of the last migration."""

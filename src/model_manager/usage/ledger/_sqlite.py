@@ -14,7 +14,12 @@ from typing import Final
 
 from typing_extensions import override
 
-from model_manager.usage.ledger._database import DatabaseError, Row
+from model_manager.usage.ledger._database import (
+    DatabaseError,
+    Row,
+    Table,
+    insert_values,
+)
 
 _PATIENCE: Final = 5.0
 """Seconds to wait while another process writes."""
@@ -113,6 +118,10 @@ class SqliteDatabase:
         """Run a statement."""
         with _told():
             self._connection.execute(sql, values)
+
+    def insert(self, table: Table, rows: Sequence[Sequence[object]]) -> None:
+        """Write rows, over those of the same key."""
+        insert_values(self, table, rows)
 
     def _patiently(self, sql: str) -> None:
         """Run a statement that waits for other processes.

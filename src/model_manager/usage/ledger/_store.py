@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any, Final
 
 from model_manager.usage.budgets._charges import Charge, charge
@@ -18,7 +19,6 @@ from model_manager.usage.ledger._database import (
     DatabaseError,
     Table,
     by_id,
-    insert,
     transaction,
 )
 from model_manager.usage.ledger._lines import (
@@ -43,6 +43,8 @@ _LABEL: Final = Table("label", ("call_id", "name", "value"), key=("call_id", "na
 _ATTEMPT: Final = Table("attempt", ("call_id", *SEND_COLUMNS), key=("attempt_id",))
 _HOURLY: Final = Table("hourly", (*_KEY, *COUNTS, *SKETCHES), key=_KEY)
 _CALL_STATE: Final = Table("call", ("call_id", "outcome"), key=("call_id",))
+_call_values: Final = attrgetter(*CALL_COLUMNS)
+_send_values: Final = attrgetter(*SEND_COLUMNS)
 _SEND_STATE: Final = Table(
     "attempt",
     ("attempt_id", "outcome", "charged_nano", "charged_tokens"),
@@ -111,16 +113,17 @@ def _write_calls(
                 continue
             lost = replace(call, outcome="lost", endpoint="", model="")
             _add(sums, lost.key, lost.tally(), sign=-1)
-        _add(sums, call.key, call.tally())
+        if call.outcome != "open":
+            _add(sums, call.key, call.tally())
         fresh.append(call)
-    rows = [_values(one, CALL_COLUMNS) for one in fresh]
-    insert(database, _CALL, rows)
+    rows = [_call_values(one) for one in fresh]
+    database.insert(_CALL, rows)
     labels = [
         (one.call_id, name, value)
         for one in fresh
         for name, value in one.labels.items()
     ]
-    insert(database, _LABEL, labels)
+    database.insert(_LABEL, labels)
 
 
 def _write_sends(
@@ -141,12 +144,13 @@ def _write_sends(
             # It was given up, and charged as dear as it could have been.
             nano, tokens = nano - charged.nano, tokens - charged.tokens
             _add(sums, send.key, _given_up(), sign=-1)
-        _add(sums, send.key, send.tally())
+        if send.outcome != "sent":
+            _add(sums, send.key, send.tally())
         fresh.append(send)
         if send.outcome != "sent" and not send.is_local and (nano or tokens):
             charges.append(Charge(send, nano, tokens))
-    rows = [(one.call.call_id, *_values(one, SEND_COLUMNS)) for one in fresh]
-    insert(database, _ATTEMPT, rows)
+    rows = [(one.call.call_id, *_send_values(one)) for one in fresh]
+    database.insert(_ATTEMPT, rows)
     if charges:
         charge(database, charges)
 
@@ -178,7 +182,7 @@ def _add_sums(database: Database, sums: Mapping[Key, Tally]) -> None:
         )
         for key, tally in added.items()
     ]
-    insert(database, _HOURLY, rows)
+    database.insert(_HOURLY, rows)
 
 
 def _stored(row: Sequence[Any]) -> Tally:
@@ -260,7 +264,3 @@ def read_labels(
     for call_id, name, value in by_id(database, _LABEL, "call_id IN", ids=wanted):
         found.setdefault(call_id, {})[name] = value
     return found
-
-
-def _values(line: object, columns: Sequence[str]) -> tuple[object, ...]:
-    return tuple([getattr(line, name) for name in columns])

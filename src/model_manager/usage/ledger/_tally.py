@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Final
 
 from model_manager.usage.ledger._sketch import Sketch
@@ -67,8 +68,10 @@ class Tally:
 
     def add(self, other: Tally, sign: int = 1) -> None:
         """Add another one's sums to these; with `sign=-1`, take them away."""
-        for name in COUNTS:
-            setattr(self, name, getattr(self, name) + sign * getattr(other, name))
+        for name, count in zip(COUNTS, _counts(other), strict=True):
+            # Most are 0, and adding those took half of the time of a line.
+            if count:
+                setattr(self, name, getattr(self, name) + sign * count)
         for name in SKETCHES:
             mine: Sketch = getattr(self, name)
             for bucket, count in getattr(other, name).items():
@@ -79,3 +82,4 @@ class Tally:
 
 SKETCHES: Final = ("latency", "first_token")
 COUNTS: Final = tuple(one.name for one in fields(Tally) if one.name not in SKETCHES)
+_counts: Final = attrgetter(*COUNTS)
