@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -156,13 +156,24 @@ class Locked(Fault):
 
     @override
     def begin(self) -> None:
-        self.other = sqlite3.connect(self.file, isolation_level=None)
-        self.other.execute("BEGIN EXCLUSIVE")
+        code = (
+            "import sqlite3, sys;"
+            "c = sqlite3.connect(sys.argv[1], isolation_level=None);"
+            "c.execute('BEGIN EXCLUSIVE'); print('locked', flush=True);"
+            "sys.stdin.readline()"
+        )
+        self.other = subprocess.Popen(  # noqa: S603 - our own interpreter and code
+            [sys.executable, "-S", "-c", code, str(self.file)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.other.stdout is not None
+        assert self.other.stdout.readline() == "locked\n"
 
     @override
     def mend(self) -> None:
-        self.other.execute("ROLLBACK")
-        self.other.close()
+        self.other.communicate("\n", timeout=10)
 
 
 class NoLedger(Fault):
@@ -550,6 +561,24 @@ async def test_managers_that_fail_and_recover_at_once_lose_nothing(
 
     assert {entry.call_id for entry in entries} == set().union(*map(ids, told))
     assert len(entries) == 40
+
+
+async def test_lines_that_can_go_nowhere_are_told_of_at_the_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # A file is where the folder should be: nothing can be put there, or beside it.
+    (tmp_path / "data").touch()
+    room = Room(Home({"backend": "sqlite", "folder": str(tmp_path / "data")}))
+    heard = room.events
+    assert await Told(room).call("a") == "first"
+    await until(lambda: any(isinstance(one, events.LedgerFailed) for one in heard))
+    assert isinstance(await Told(room).call("a"), LedgerError)
+    await room.manager.aclose()
+    assert "lost" not in caplog.text
+    del room
+    gc.collect()
+
+    await until(lambda: "4 lines of the ledger are lost" in caplog.text)
 
 
 def test_a_line_waits_whole_or_not_at_all(tmp_path: Path) -> None:

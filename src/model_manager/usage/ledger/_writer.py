@@ -179,6 +179,9 @@ class Writer:
         while True:
             items = self._next()
             stops = [item for item in items if isinstance(item, Stop)]
+            if stops:
+                # Now or never: what fails is not left alone for a while.
+                self._retry_at = 0.0
             with self._still:
                 self._write(Batch.of(items))
                 if stops:
@@ -186,6 +189,9 @@ class Writer:
             for stop in stops:
                 stop.done.set_result(None)
             if any(stop.for_good for stop in stops):
+                if self._kept:
+                    lost = "%d lines of the ledger are lost: they could go nowhere"
+                    _log.error(lost, len(self._kept))
                 return
 
     def _next(self) -> list[Item]:
