@@ -124,7 +124,7 @@ def _parsed(text: str) -> tuple[list[Line], str]:
     """Return the lines, and the text of those that are none."""
     lines: list[Line] = []
     rest = ""
-    for one in text.splitlines():
+    for one in text.split("\n"):
         if not one.strip():
             continue
         line = _line(one)
