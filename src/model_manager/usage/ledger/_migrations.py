@@ -115,12 +115,13 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX attempt_by_call ON attempt (call_id)",
         "CREATE INDEX attempt_by_time ON attempt (sent_us)",
     ),
-    # 2: budgets: what is held and spent, and which sends never ended.
+    # 2: budgets: what is held and spent, and which sends and calls never ended.
     (
         _HOLD,
         _SPENT,
         "CREATE INDEX hold_by_scope ON hold (scope, expires_us)",
         "CREATE INDEX attempt_under_way ON attempt (expires_us) WHERE outcome = 'sent'",
+        "CREATE INDEX call_under_way ON call (started_us) WHERE outcome = 'open'",
     ),
     # 3: sums by the hour, for reports; `Store` fills them from the rows that are there.
     (

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from model_manager.usage._money import from_nano
 from model_manager.usage.budgets._limits import MICROSECONDS
-from model_manager.usage.ledger._database import Database
+from model_manager.usage.ledger._database import Database, Row
 from model_manager.usage.ledger._entry import Entry
 from model_manager.usage.ledger._lines import SendLine
 from model_manager.usage.ledger._sketch import unpacked
@@ -54,23 +54,29 @@ def tallies(
     keys = ", ".join(columns)
     totals = ", ".join(f"SUM({name})" for name in COUNTS)
     found: dict[str, Tally] = {}
+    names: dict[Row, str] = {}
     for row in database.query(
         f"SELECT {keys}, {totals} FROM hourly WHERE {condition} GROUP BY {keys}", values
     ):
-        name = _name(group_by, row[: len(columns)], zone)
+        key = row[: len(columns)]
+        name = names[key] = _name(group_by, key, zone)
         sums = found.setdefault(name, Tally())
         for count, value in zip(COUNTS, row[len(columns) :], strict=True):
             setattr(sums, count, getattr(sums, count) + _whole(value))
     # Equal texts are read once: most hours of a quiet group look alike.
     sketches = ", ".join(SKETCHES)
-    grouped: dict[str, tuple[Counter[str], ...]] = {}
+    grouped: dict[str, tuple[Counter[str], ...]] = {
+        name: tuple(Counter() for _ in SKETCHES) for name in found
+    }
     for row in database.query(
         f"SELECT {keys}, {sketches} FROM hourly WHERE {condition} AND answered > 0",
         values,
     ):
-        name = _name(group_by, row[: len(columns)], zone)
-        texts = grouped.setdefault(name, tuple(Counter() for _ in SKETCHES))
-        for counter, text in zip(texts, row[len(columns) :], strict=True):
+        known = names.get(row[: len(columns)])
+        if known is None:
+            # Written since: it belongs to the next report.
+            continue
+        for counter, text in zip(grouped[known], row[len(columns) :], strict=True):
             counter[text] += 1
     for name, texts in grouped.items():
         for sketch, counter in zip(SKETCHES, texts, strict=True):

@@ -210,6 +210,7 @@ def _give_up_some(database: Database, *, now_us: int) -> bool:
             database,
             "attempt.outcome = 'sent' AND attempt.expires_us <= ?",
             (now_us,),
+            order="attempt.expires_us",
             most=_SWEPT,
         )
     ]
