@@ -112,18 +112,17 @@ class ReadOnlyFile(Fault):
     says = "the file is read-only"
 
     @override
-    def prepare(self) -> None:
+    def begin(self) -> None:
+        self.file.chmod(0o400)
         if is_root:
-            # Root may write everything; files are opened as this user from here on.
+            # Root may write everything; files are opened as another user from here on.
+            os.chown(self.file, NOBODY, NOBODY)
             os.chown(self.folder, NOBODY, NOBODY)
             os.seteuid(NOBODY)
 
     @override
-    def begin(self) -> None:
-        self.file.chmod(0o400)
-
-    @override
     def mend(self) -> None:
+        self.end()
         self.file.chmod(0o600)
 
     @override
@@ -135,18 +134,17 @@ class ReadOnlyFile(Fault):
 class ReadOnlyFolder(ReadOnlyFile):
     """Neither the file nor anything beside it may be written by this user."""
 
-    says = "the file is read-only"
     keeps_lines = False
 
     @override
     def begin(self) -> None:
-        super().begin()
         self.folder.chmod(0o500)
+        super().begin()
 
     @override
     def mend(self) -> None:
-        self.folder.chmod(0o700)
         super().mend()
+        self.folder.chmod(0o700)
 
 
 class Locked(Fault):
