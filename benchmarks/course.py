@@ -81,6 +81,14 @@ PEERS = (
         only="first",
     ),
     Peer(
+        "model_manager, openai, no ledger",
+        "ours",
+        "openai-off",
+        BY_HAND,
+        falls_back=True,
+        only="calls",
+    ),
+    Peer(
         "aiohttp by hand, anthropic",
         "by_hand",
         "aiohttp-anthropic",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import shutil
 import subprocess
 import sys
@@ -41,9 +42,11 @@ Measured = Callable[[], Awaitable[object]]
 def running_server() -> Iterator[str]:
     """Run the canned server in a process of its own; yield its address.
 
-    It is the one in C where gcc is there, else the one in Python.
+    It is the one in C where gcc is there, else the one in Python. While it runs, this
+    process and its children keep their ledgers in a folder that is gone afterwards.
     """
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        os.environ["MODEL_MANAGER_DATA"] = str(Path(folder) / "ledger")
         program = _compiled(Path(folder))
         table = b"" if program is None else b"".join(as_text())
         script = [sys.executable, str(_HERE / "server.py")]

@@ -28,7 +28,7 @@ _MODELS = {
 
 def config_of(setup: Setup) -> dict[str, Any]:
     """Return a configuration: a primary of the vendor, a fallback behind it."""
-    vendor, _, once = setup.variant.partition("-")
+    vendor, _, how = setup.variant.partition("-")
     model = _MODELS[vendor]
     root = f"{setup.root}/v1" if vendor == "openai" else setup.root
     main: dict[str, Any] = {"base_url": root, "limits": _LIMITS, "models": {model: {}}}
@@ -53,7 +53,8 @@ def config_of(setup: Setup) -> dict[str, Any]:
         },
         "model_providers": {vendor: main, "spare": spare},
         # The shipped settings try a candidate once more before the next one.
-        **({"retry": {"attempts_per_candidate": 1}} if once else {}),
+        **({"retry": {"attempts_per_candidate": 1}} if how == "once" else {}),
+        **({"ledger": {"backend": "off"}} if how == "off" else {}),
     }
 
 
