@@ -19,8 +19,9 @@ from model_manager.usage.ledger._lines import CallLine, SendLine
 from model_manager.usage.ledger._spool import Line, Spool, SpoolError
 from model_manager.usage.ledger._store import migrate, sweep, write
 
-_LINGER: Final = 0.005
-"""Seconds in which more may come, where nobody waits for the disk."""
+_LINGER: Final = 0.02
+"""Seconds in which more may come, where nobody waits for the disk: a transaction costs
+as much CPU as eight lines."""
 _MOST: Final = 2_000
 """Items in one transaction."""
 _SWEEP_US: Final = 60_000_000
@@ -163,6 +164,8 @@ class Writer:
         self._open_database = open_database
         self._spool = spool
         self._still = still
+        self._hurry = threading.Event()
+        """Set when somebody waits."""
         self._now_us = now_us
         self._emit = emit
         self._sweep_at = 0
@@ -173,6 +176,14 @@ class Writer:
         """Calls whose holds could not be given back yet."""
         self._replayed = 0
         self._retry_at = 0.0
+
+    def put_soon(self, item: Job | Reservation | Stop) -> None:
+        """Have something done for which somebody waits, with all that was put before.
+
+        Takes a lock, so it is not for finalizers: those put into `queue`.
+        """
+        self.queue.put(item)
+        self._hurry.set()
 
     def run(self) -> None:
         """Work until told to stop."""
@@ -201,7 +212,9 @@ class Writer:
         except Empty:
             return []
         if not isinstance(items[0], Job | Reservation | Stop):
-            time.sleep(_LINGER if self.lingers else 0.0)
+            self._hurry.wait(_LINGER if self.lingers else 0.0)
+        # Before the queue is emptied: who comes now is in it, or is told of later.
+        self._hurry.clear()
         while len(items) < _MOST:
             try:
                 items.append(self.queue.get_nowait())
@@ -212,6 +225,9 @@ class Writer:
     def _write(self, batch: Batch) -> None:
         lines = [*self._kept, *_lines_of(batch.notes)]
         self._released += batch.released
+        if not (lines or batch.futures or self._released or self.trouble):
+            # Nothing is opened to be closed.
+            return
         if self.trouble is not None and time.monotonic() < self._retry_at:
             self._put_aside(lines, batch, self.trouble)
             return
