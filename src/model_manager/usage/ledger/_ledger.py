@@ -150,7 +150,7 @@ class Ledger:
         if self._thread is None:
             self._start()
         reservation = Reservation(claim, send)
-        self._writer.queue.put(reservation)
+        self._writer.put_soon(reservation)
         return reservation.future
 
     def ask(self, work: Callable[[Database], T]) -> Future[T]:
@@ -161,7 +161,7 @@ class Ledger:
         if self._thread is None:
             self._start()
         job = Job(work)
-        self._writer.queue.put(job)
+        self._writer.put_soon(job)
         return job.future
 
     def read(self, query: Callable[[Database], T]) -> T:
@@ -189,7 +189,7 @@ class Ledger:
         """Write what was put, and close the connection until something comes again."""
         if self._thread is not None:
             stop = Stop(for_good=False)
-            self._writer.queue.put(stop)
+            self._writer.put_soon(stop)
             with contextlib.suppress(TimeoutError):
                 stop.done.result(_PATIENCE)
 
@@ -226,7 +226,7 @@ class _End:
 
     def __call__(self) -> None:
         """Wait until all is written."""
-        self._writer.queue.put(Stop(for_good=True))
+        self._writer.put_soon(Stop(for_good=True))
         self._thread.join(_PATIENCE)
 
     def await_end(self) -> None:
