@@ -455,7 +455,7 @@ OPTIONS = settings(
     suppress_health_check=[HealthCheck.too_slow],
     stateful_step_count=30,
 )
-BudgetMachine.TestCase.settings = settings(OPTIONS, max_examples=40)
+BudgetMachine.TestCase.settings = settings(OPTIONS, max_examples=100)
 BudgetMachineOnFiles.TestCase.settings = settings(OPTIONS, max_examples=8)
 TestBudgets = BudgetMachine.TestCase
 TestBudgetsInOneFile = BudgetMachineOnFiles.TestCase

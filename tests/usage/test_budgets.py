@@ -30,7 +30,7 @@ from model_manager.types import (
     Text,
     Usage,
 )
-from model_manager.usage import Books
+from model_manager.usage import Account, Send
 from model_manager.usage.budgets._limits import MICROSECONDS, span_of
 
 PROMPT = "hi"
@@ -83,6 +83,20 @@ def config_of(
     }
 
 
+def candidate(endpoint: str, model: str) -> Candidate:
+    return Candidate(
+        endpoint=endpoint,
+        kind="scripted",
+        model=model,
+        role="primary",
+        why="",
+        is_local=False,
+    )
+
+
+BIG, SMALL = candidate("up", "big"), candidate("also", "small")
+
+
 class Bench:
     """A manager over one scripted provider, its events, and virtual time."""
 
@@ -128,6 +142,19 @@ class Bench:
             for event in self.events
             if isinstance(event, events.BudgetReached)
         ]
+
+
+def account_of(bench: Bench, *candidates: Candidate) -> Account:
+    """Open the account of a call of a second, without the call."""
+    request = Request(
+        agent="cloud",
+        messages=(Message("user", (Text(PROMPT),)),),
+        max_output_tokens=5,
+        call_id="by-hand",
+    )
+    route = Route(agent="cloud", task=None, privacy="any", candidates=candidates)
+    books = bench.manager._current.runtime.books
+    return books.open(request, route, seconds=1)
 
 
 def day(usd: str, **more: Any) -> dict[str, Any]:
@@ -545,27 +572,26 @@ def test_an_hour_holds_its_moment_also_where_the_clock_goes_back_by_half_an_hour
 
 async def test_however_many_a_process_left_behind_all_are_charged_at_once() -> None:
     bench = Bench(all={"usd": "1000", "window": "total"})
-    books: Books = bench.manager._current.runtime.books
-    who = Candidate(
-        endpoint="up",
-        kind="scripted",
-        model="big",
-        role="primary",
-        why="",
-        is_local=False,
-    )
-    request = Request(
-        agent="cloud",
-        messages=(Message("user", (Text(PROMPT),)),),
-        max_output_tokens=5,
-        call_id="gone",
-    )
-    route = Route(agent="cloud", task=None, privacy="any", candidates=(who,))
-    account = books.open(request, route, seconds=1)
-    await asyncio.gather(*(account.begin(who) for _ in range(1_001)))
+    account = account_of(bench, BIG)
+    await asyncio.gather(*(account.begin(BIG) for _ in range(1_001)))
     assert (await bench.status()).held == 1_001 * COST
 
     bench.clock.advance(62)
 
     status = await bench.status()
     assert (status.spent, status.held) == (1_001 * COST, Decimal(0))
+
+
+async def test_what_is_refused_to_one_is_not_held_by_another_asked_beside_it() -> None:
+    bench = Bench(up=day("0.001", provider="up"), all=day("1"))
+    account = account_of(bench, BIG, SMALL)
+
+    refused, sent = await asyncio.gather(
+        account.begin(BIG), account.begin(SMALL), return_exceptions=True
+    )
+
+    up, everything = await bench.manager.budgets()
+    assert isinstance(refused, errors.UnavailableError)
+    assert isinstance(sent, Send)
+    assert up.held == Decimal(0)
+    assert everything.held >= Decimal("0.0027")
