@@ -261,27 +261,27 @@ def test_a_child_that_outlives_its_parent_loses_nothing_to_those_who_come_after(
     code = """
         def work():
             # What is inherited would keep the test waiting for the child.
-            os.close(1), os.close(2)
+            for number in (1, 2):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), number)
             ask(3)
-            open(folder + "/begun", "w").close()
+            open(folder + "-begun", "w").close()
             end = time.monotonic() + 20
-            while not os.path.exists(folder + "/go") and time.monotonic() < end:
+            while not os.path.exists(folder + "-go") and time.monotonic() < end:
                 time.sleep(0.005)
             ask(3)
             manager.sync.close()
-            os.rename(folder + "/begun", folder + "/done")
+            os.rename(folder + "-begun", folder + "-done")
         ask(2)
         fork(work, os._exit)
-        while not os.path.exists(folder + "/begun"):
+        while not os.path.exists(folder + "-begun"):
             time.sleep(0.005)
         ask(2)
         """
-    data = tmp_path / "data"
     run(code, tmp_path, log=log)
     run("ask(2)", tmp_path, log=log)
-    (data / "go").touch()
+    (tmp_path / "data-go").touch()
     end = time.monotonic() + 20
-    while not (data / "done").exists():
+    while not (tmp_path / "data-done").exists():
         assert time.monotonic() < end
         time.sleep(0.005)
     run("ask(2)", tmp_path, log=log)
