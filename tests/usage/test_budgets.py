@@ -437,6 +437,25 @@ async def test_a_running_stream_is_never_cut_by_a_budget() -> None:
         await bench.call()
 
 
+async def test_what_broke_off_counts_twice_its_estimate_but_no_more_than_was_held() -> (
+    None
+):
+    """The bill of a stream that nobody read to its end is not known; its price is."""
+    bench = Bench(said("abcd", "efgh"), said("a" * 80, "b"), all=day("100"))
+    for _ in range(2):
+        async with bench.manager.stream("cloud", PROMPT, **FIVE) as stream:
+            await anext(stream.text)
+
+    short, long = await bench.manager.entries()
+
+    assert short.estimated
+    assert long.estimated
+    assert short.cost is not None
+    assert short.charged == 2 * short.cost
+    assert long.charged < 2 * (long.cost or 0)
+    assert (await bench.status()).spent == short.charged + long.charged
+
+
 async def test_a_call_that_sets_no_limit_gets_the_budgets() -> None:
     bench = Bench(all=day("100", output_tokens=700))
     free = Bench()

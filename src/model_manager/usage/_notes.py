@@ -25,6 +25,9 @@ from model_manager.usage.ledger._lines import (
 _MOST_TOKENS: Final = 10**12
 _MOST_NANO: Final = 10**17
 """A hundred million dollars: what is more was not meant, and does not add up."""
+_DOUBT: Final = 2
+"""How often an estimate of four characters a token counts against a budget: text of two
+bytes a token is the most that budgets reckon with."""
 _MOST_RAW: Final = 4_000
 """Characters of a provider's usage object."""
 _COUNTED: Final = (
@@ -132,6 +135,11 @@ class Settled:
         tokens = None if record.usage is None else _tokens(record.usage)
         if tokens is None:
             tokens = 0 if record.cost == 0 else ask.tokens
+        elif record.usage is not None and record.usage.estimated:
+            # Counted by a rule of thumb, which the bill may exceed; what was held for
+            # it, it cannot.
+            nano = max(nano, min(ask.nano, nano * _DOUBT))
+            tokens = max(tokens, min(ask.tokens, tokens * _DOUBT))
         return Amount(
             nano if 0 <= nano <= _MOST_NANO else ask.nano,
             tokens if 0 <= tokens <= _MOST_TOKENS else ask.tokens,
