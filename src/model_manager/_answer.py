@@ -288,9 +288,11 @@ class Answer:
             return self.finish.usage
         if self.first_at is None:
             return None
-        written = len(self.text) + len(self.thinking)
+        # By bytes: a letter of most other scripts takes two or three, and more tokens.
+        sent = sum(len(text.encode()) for text in self.attempt.request.texts())
+        written = len(self.text.encode()) + len(self.thinking.encode())
         return Usage(
-            input_tokens=estimated_tokens(self.attempt.request.characters),
+            input_tokens=estimated_tokens(sent),
             output_tokens=estimated_tokens(written),
             estimated=True,
         )

@@ -52,8 +52,9 @@ from model_manager.usage.budgets._holds import Claim, Denial, Grant
 from model_manager.usage.budgets._holds import Room as Budgeted
 from model_manager.usage.budgets._limits import MICROSECONDS, Amount, Limit, limits_of
 from model_manager.usage.ledger._database import Database, transaction
-from model_manager.usage.ledger._lines import CallLine, SendLine
+from model_manager.usage.ledger._lines import CallLine, SendLine, clean_id
 from model_manager.usage.ledger._sketch import packed
+from model_manager.usage.ledger._spool import Spool
 from model_manager.usage.ledger._store import migrate, read_sends, sweep
 from model_manager.usage.ledger._tally import COUNTS, SKETCHES, Tally
 from model_manager.usage.ledger._writer import write_lines
@@ -1042,3 +1043,61 @@ async def test_a_ledger_that_is_off_says_so_and_calls_go_on() -> None:
     with pytest.raises(LedgerError, match="is 'off'"):
         await room.manager.usage()
     await room.manager.aclose()
+
+
+async def test_counts_that_cannot_be_meant_are_unknown_and_stop_nothing(
+    home: Home,
+) -> None:
+    absurd = said("x", usage=Usage(input_tokens=10**16, output_tokens=10**19))
+    room = Room(home, script=ScriptedProvider(absurd, "fine"))
+    for _ in range(2):
+        await room.manager.generate("a", "hi")
+
+    first, second = await room.manager.entries()
+
+    assert (first.input_tokens, first.output_tokens, first.cost) == (None, None, None)
+    assert (first.outcome, second.outcome) == ("answered", "answered")
+    assert (await room.manager.health()).ledger_problem == ""
+
+
+@pytest.mark.parametrize("told", [KEY, f"req-{KEY}"])
+async def test_an_id_that_looks_like_a_key_is_not_kept(told: str) -> None:
+    assert clean_id(told) is None
+    assert clean_id("req_011CSHoEeqs5C35K2UUqR7Fy") == "req_011CSHoEeqs5C35K2UUqR7Fy"
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"started_us": "abc"},
+        {"started_us": 10**30},
+        {"agent": None},
+        {"labels": ["x"]},
+        {"labels": {"x": 1}},
+        {"sends": True},
+    ],
+)
+def test_a_waiting_line_of_another_kind_is_put_aside_and_holds_up_no_other(
+    tmp_path: Path, *, spoilt: dict[str, object]
+) -> None:
+    spool = Spool(tmp_path / "ledger.spool.jsonl")
+    line = CallLine(
+        call_id="1",
+        agent="a",
+        task=None,
+        operation="chat",
+        privacy="any",
+        config_version="1",
+        started_us=NOON,
+    )
+    spool.append([line])
+    whole = json.loads(spool.path.read_text())
+    bad = json.dumps({"call": {**whole["call"], "call_id": "2", **spoilt}})
+    deep = "[" * 100_000
+    spool.path.write_text(f"{bad}\n{deep}\n{json.dumps(whole)}\n")
+    got: list[object] = []
+
+    assert spool.replay(got.extend) == 1
+
+    assert got == [line]
+    assert bad in (tmp_path / "ledger.spool.unreadable.jsonl").read_text()

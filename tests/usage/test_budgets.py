@@ -456,6 +456,24 @@ async def test_what_broke_off_counts_twice_its_estimate_but_no_more_than_was_hel
     assert (await bench.status()).spent == short.charged + long.charged
 
 
+async def test_several_answers_at_once_are_reserved_and_each_limited_by_itself() -> (
+    None
+):
+    bench = Bench("fine", all=day("100", output_tokens=700))
+    config = config_of({"all": day("100", output_tokens=700)})
+    config["model_providers"]["up"]["models"]["big"]["options"] = {"n": 4}
+    await bench.manager.reload(config)
+    route = bench.manager.explain("cloud", PROMPT)
+    request = Request(agent="cloud", messages=(Message("user", (Text(PROMPT),)),))
+    budgets = bench.manager._current.runtime.books.budgets
+    (big,) = route.candidates
+
+    ask = budgets.ask(request, big, budgets.limits, sent=10)
+
+    assert ask.output_tokens == 700
+    assert ask.amount.tokens == 10 + 4 * 700
+
+
 async def test_a_call_that_sets_no_limit_gets_the_budgets() -> None:
     bench = Bench(all=day("100", output_tokens=700))
     free = Bench()

@@ -97,7 +97,7 @@ def test_a_few_hours_make_no_rate() -> None:
 
     assert found.spent.so_far == Decimal("0.05")
     assert found.spent.year is None
-    assert "3 hours only" in found.notes[0]
+    assert "3.0 h only" in found.notes[0]
 
 
 def test_unknown_costs_are_counted_and_foreseen() -> None:

@@ -567,10 +567,13 @@ async def test_managers_that_fail_and_recover_at_once_lose_nothing(
 async def test_lines_that_can_go_nowhere_are_told_of_at_the_end(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # A file is where the folder should be: nothing can be put there, or beside it.
-    (tmp_path / "data").touch()
     room = Room(Home({"backend": "sqlite", "folder": str(tmp_path / "data")}))
     heard = room.events
+    assert await Told(room).call("a") == "first"
+    assert len(await room.manager.entries()) == 1
+    # A file stands where the folder was: nothing can be put there, or beside it.
+    (tmp_path / "data").rename(tmp_path / "moved")
+    (tmp_path / "data").touch()
     assert await Told(room).call("a") == "first"
     await until(lambda: any(isinstance(one, events.LedgerFailed) for one in heard))
     assert isinstance(await Told(room).call("a"), LedgerError)
@@ -580,6 +583,19 @@ async def test_lines_that_can_go_nowhere_are_told_of_at_the_end(
     gc.collect()
 
     await until(lambda: "4 lines of the ledger are lost" in caplog.text)
+
+
+async def test_nothing_is_sent_where_it_can_be_noted_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "data").touch()
+    room = Room(Home({"backend": "sqlite", "folder": str(tmp_path / "data")}))
+
+    refused = await Told(room).call("a")
+
+    assert isinstance(refused, LedgerError)
+    assert "a file stands in its place" in refused.what
+    assert "MODEL_MANAGER_DATA" in refused.remedy
+    assert room.script.attempts == []
+    assert (await room.manager.health()).ledger_problem
 
 
 def test_a_line_waits_whole_or_not_at_all(tmp_path: Path) -> None:

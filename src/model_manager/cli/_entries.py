@@ -125,6 +125,9 @@ def export(
     config: ConfigPath = None,
 ) -> None:
     """Write every attempt of the ledger as CSV or JSON lines."""
+    if out is not None and out.exists() and not out.is_file():
+        message = f"{out} is no ordinary file: write to the output instead, with '>'."
+        raise typer.BadParameter(message)
     if out is not None and out.exists() and not force:
         message = f"{out} exists: name another file, or replace it with '--force'."
         raise typer.BadParameter(message)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
@@ -61,6 +63,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (ContextWindowError, INVALID),
     (ProviderError, FAILED),
 )
+_OUTPUT_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 _DETAILS = "Run again with 'model-manager --verbose' to see every attempt."
 
 
@@ -116,6 +119,10 @@ def _lines(error: BaseException, code: int) -> Iterator[str]:
         message, command = usage
         yield _one_line(message)
         yield f"{command} --help"
+        return
+    if isinstance(error, OSError) and error.errno in _OUTPUT_FAULTS:
+        yield f"the output cannot be written: {os.strerror(error.errno or 0).lower()}."
+        yield "make room there, or write it elsewhere."
         return
     what = getattr(error, "what", None)
     if what is None and code == UNEXPECTED:

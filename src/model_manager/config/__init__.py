@@ -21,6 +21,7 @@ from model_manager.config._schema import (
     PriceOverride,
     ProviderSettings,
 )
+from model_manager.config._secrets import looks_secret
 from model_manager.config._settings import (
     Breaker,
     GpuSettings,
@@ -62,6 +63,7 @@ __all__ = [
     "is_cloud_name",
     "ledger_place",
     "load_config",
+    "looks_secret",
     "read_keys",
     "render_reference",
     "schema_text",

@@ -29,7 +29,9 @@ Folder = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 TimeZone = Annotated[
     str, StringConstraints(min_length=1, max_length=100), AfterValidator(_zone)
 ]
-Dollars = Annotated[Decimal, Field(ge=0, le=1_000_000_000, allow_inf_nan=False)]
+Dollars = Annotated[
+    Decimal, Field(ge=0, le=1_000_000_000, decimal_places=9, allow_inf_nan=False)
+]
 
 
 class LedgerSettings(Section):

@@ -164,6 +164,7 @@ class Account:
             self._books.budgets.touch()
 
     def _put(self, ledger: Ledger, send: Send) -> None:
+        ledger.start()
         trouble = ledger.trouble
         if trouble is not None and trouble.kept_because:
             # Its lines could wait in memory alone, and would be lost with it.

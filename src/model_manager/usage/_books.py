@@ -25,6 +25,7 @@ from model_manager.usage.budgets._limits import MICROSECONDS
 from model_manager.usage.ledger._database import Database
 from model_manager.usage.ledger._entry import Entry
 from model_manager.usage.ledger._ledger import Ledger
+from model_manager.usage.ledger._lines import clean
 from model_manager.usage.ledger._reads import entries, tallies
 from model_manager.usage.pricing._pricing import Pricer
 from model_manager.usage.reports._report import GroupBy, UsageReport
@@ -139,7 +140,7 @@ class Books:
         if group_by not in GROUPS:
             message = f"group_by must be one of {', '.join(GROUPS)}, not {group_by!r}."
             raise InvalidRequestError(message, remedy="Usage is by agent by default.")
-        counted = span(since, until, now=self._now())
+        counted, agent = span(since, until, now=self._now()), _agent(agent)
         ledger = self._readable()
         groups = ledger.read(
             lambda database: tallies(database, group_by, span=counted, agent=agent)
@@ -162,7 +163,7 @@ class Books:
         limit: int | None = None,
     ) -> list[Entry]:
         """Return lines of the ledger; see `ModelManager.entries`. Blocks."""
-        now = self._now()
+        now, agent = self._now(), _agent(agent)
         first = None if since is None else moment(since, now=now)
         last = None if until is None else moment(until, now=now, name="until")
         return self._readable().read(
@@ -215,6 +216,14 @@ class Books:
 
 def _microseconds(clock: Clock) -> int:
     return int(clock.time() * MICROSECONDS)
+
+
+def _agent(agent: object) -> str | None:
+    """Return an agent's id as the ledger has it."""
+    if agent is None or isinstance(agent, str):
+        return clean(agent)
+    message = f"agent must be a string, not {type(agent).__name__}."
+    raise InvalidRequestError(message, remedy="Pass the agent's id, or leave it out.")
 
 
 def _is_free(record: AttemptRecord) -> bool:

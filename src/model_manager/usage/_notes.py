@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any, Final
 
 from model_manager.types import AttemptRecord, Candidate, Request, Route, Usage
@@ -18,6 +19,7 @@ from model_manager.usage.ledger._lines import (
     CallLine,
     SendLine,
     clean,
+    clean_code,
     clean_id,
     clean_usage,
 )
@@ -173,9 +175,9 @@ class Settled:
             waited_us=_microseconds(record.waited) or 0,
             queued_us=_microseconds(record.queued) or 0,
             hedged=int(record.hedged),
-            cost_nano=None if record.cost is None else to_nano(record.cost),
+            cost_nano=_money(record.cost),
             price_source=clean(record.price_source),
-            saved_nano=None if record.saved is None else to_nano(record.saved),
+            saved_nano=_money(record.saved),
             saved_against=clean(record.saved_against or None),
             request_id=clean_id(record.request_id),
         )
@@ -223,7 +225,7 @@ def _counts(usage: Usage | None) -> dict[str, Any]:
     return {
         **counts,
         "estimated": int(usage.estimated),
-        "service_tier": clean_id(usage.service_tier),
+        "service_tier": clean_code(usage.service_tier),
         "usage_raw": _raw(usage),
     }
 
@@ -245,6 +247,11 @@ def _tokens(usage: Usage) -> int | None:
 def _bounded(count: int | None, most: int) -> int | None:
     """Return a count that a server told; `None` for one that cannot be meant."""
     return count if count is not None and 0 <= count <= most else None
+
+
+def _money(usd: Decimal | None) -> int | None:
+    """Return nano-dollars; `None` too where a server's counts cannot be meant."""
+    return None if usd is None else _bounded(to_nano(usd), _MOST_NANO)
 
 
 def _microseconds(seconds: float | None) -> int | None:

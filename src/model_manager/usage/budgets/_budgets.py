@@ -142,9 +142,13 @@ class Budgets:
             if candidate.context_window is not None:
                 written = min(written, candidate.context_window)
         written = _set_by_options(candidate.options, written)
-        usd = self._pricer.ceiling(candidate, input_tokens=sent, output_tokens=written)
+        # Each of several answers to one request may be as long.
+        everything = written * _answers(candidate.options)
+        usd = self._pricer.ceiling(
+            candidate, input_tokens=sent, output_tokens=everything
+        )
         return Ask(
-            amount=Amount(0 if usd is None else to_nano(usd), sent + written),
+            amount=Amount(0 if usd is None else to_nano(usd), sent + everything),
             is_priced=usd is not None,
             output_tokens=written or None,
         )
@@ -262,16 +266,18 @@ class Budgets:
 
 
 def _set_by_options(options: Mapping[str, object], tokens: int) -> int:
-    """Return how long an answer may be by a model's options, which have the last word.
-
-    Several answers at once (`n`) are so many times as long.
-    """
+    """Return how long an answer may be; a model's options have the last word."""
     for name in _LENGTHS:
         found = options.get(name)
         if isinstance(found, int) and found > 0:
             tokens = found
-    answers = options.get("n")
-    return tokens * answers if isinstance(answers, int) and answers > 1 else tokens
+    return tokens
+
+
+def _answers(options: Mapping[str, object]) -> int:
+    """Return how many answers a model's options ask for at once."""
+    found = options.get("n")
+    return found if isinstance(found, int) and found > 1 else 1
 
 
 def _nothing(_: Database) -> None:

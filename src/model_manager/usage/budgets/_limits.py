@@ -265,7 +265,7 @@ def _kept_out(status: BudgetStatus, ask: Amount) -> str:
 
 
 def dollars(usd: Decimal) -> str:
-    """Return an amount for people: cents, and as many digits more as it has, to six."""
-    text = f"{usd:.6f}".rstrip("0")
+    """Return an amount for people: cents, and as many digits more as it has."""
+    text = f"{usd:.9f}".rstrip("0")
     whole, _, fraction = text.partition(".")
     return f"${whole}.{fraction:0<2}"

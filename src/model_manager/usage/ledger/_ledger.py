@@ -21,7 +21,12 @@ from model_manager.usage.ledger._database import Database, DatabaseError
 from model_manager.usage.ledger._migrations import VERSION
 from model_manager.usage.ledger._postgres import open_server
 from model_manager.usage.ledger._spool import Spool
-from model_manager.usage.ledger._sqlite import open_file, open_memory, open_to_read
+from model_manager.usage.ledger._sqlite import (
+    is_absent,
+    open_file,
+    open_memory,
+    open_to_read,
+)
 from model_manager.usage.ledger._store import migrate
 from model_manager.usage.ledger._writer import (
     Job,
@@ -136,10 +141,14 @@ class Ledger:
         self._always = self._writer.always = _weakly(work)
         self._lingers = self._writer.lingers = lingers
 
-    def put(self, note: Note) -> None:
-        """Have a line written; returns at once and never fails."""
+    def start(self) -> None:
+        """Get ready; where they could go nowhere, `trouble` says so at once."""
         if self._thread is None:
             self._start()
+
+    def put(self, note: Note) -> None:
+        """Have a line written; returns at once and never fails."""
+        self.start()
         self._writer.queue.put(note)
 
     def reserve(self, claim: Claim, send: ToBeSent) -> Future[Grant | Denial]:
@@ -147,8 +156,7 @@ class Ledger:
 
         The future holds what became of it, once that is durable; or a `LedgerError`.
         """
-        if self._thread is None:
-            self._start()
+        self.start()
         reservation = Reservation(claim, send)
         self._writer.put_soon(reservation)
         return reservation.future
@@ -158,8 +166,7 @@ class Ledger:
 
         The future holds what it returned, once that is durable; or a `LedgerError`.
         """
-        if self._thread is None:
-            self._start()
+        self.start()
         job = Job(work)
         self._writer.put_soon(job)
         return job.future
@@ -196,7 +203,7 @@ class Ledger:
     def _is_there(self) -> bool:
         place = self.place
         if place.backend == "sqlite":
-            return place.file.exists() or Spool(place.spool).path.exists()
+            return not (is_absent(place.file) and is_absent(place.spool))
         return True
 
     def _start(self) -> None:
@@ -204,6 +211,8 @@ class Ledger:
             if self._thread is not None:
                 return
             writer = self._writer
+            if self.place.backend == "sqlite":
+                writer.probe()
             thread = threading.Thread(
                 target=writer.run, name="model_manager-ledger", daemon=True
             )
@@ -279,7 +288,7 @@ def _read(place: LedgerPlace, query: Callable[[Database], T]) -> T:
 def _to_read(place: LedgerPlace) -> Database:
     """Open a ledger to read it; one that nobody has written yet is empty."""
     if place.backend == "sqlite":
-        if not place.file.exists():
+        if is_absent(place.file):
             empty = open_memory()
             migrate(empty)
             return empty

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Final, TypeAlias
 
+from model_manager.config import looks_secret
 from model_manager.usage.ledger._sketch import bucket_of
 from model_manager.usage.ledger._tally import Tally
 
@@ -21,9 +22,9 @@ _LONGEST: Final = 200
 """Characters of a name that comes from elsewhere."""
 _DEEPEST: Final = 3
 _MOST: Final = 40
-_IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_.:\-]{1,40}")
-_CODE: Final = re.compile(r"[A-Za-z0-9_.:\-]{1,24}")
-"""Shorter than any key."""
+_FIELD: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_CODE: Final = re.compile(r"[a-z][a-z0-9_\-]{0,23}")
+"""What vendors call fields and tiers: in small letters, and shorter than any key."""
 _ID: Final = re.compile(r"[A-Za-z0-9_.:/@+\-]{1,200}")
 _LARGEST: Final = 2**63 - 1
 
@@ -188,11 +189,18 @@ def clean(name: str | None, *, most: int = _LONGEST) -> str | None:
 
 
 def clean_id(text: str | None) -> str | None:
-    """Return an id that a server told, or nothing where it says something in words.
+    """Return an id that a server told, or nothing where it is words, or like a key.
 
-    A server could put the prompt there.
+    A server could put there what it was sent.
     """
-    return text if text is not None and _ID.fullmatch(text) else None
+    if text is None or not _ID.fullmatch(text) or looks_secret(text):
+        return None
+    return text
+
+
+def clean_code(text: str | None) -> str | None:
+    """Return a code that a server told, such as a tier; nothing for anything else."""
+    return text if text is not None and _CODE.fullmatch(text) else None
 
 
 def clean_usage(raw: object, depth: int = 0) -> object:
@@ -208,7 +216,7 @@ def clean_usage(raw: object, depth: int = 0) -> object:
         return {
             name: clean_usage(value, depth + 1)
             for name, value in list(raw.items())[:_MOST]
-            if isinstance(name, str) and _IDENTIFIER.fullmatch(name)
+            if isinstance(name, str) and _FIELD.fullmatch(name)
         }
     if depth < _DEEPEST and isinstance(raw, list | tuple):
         return [clean_usage(value, depth + 1) for value in raw[:_MOST]]

@@ -7,19 +7,22 @@ idempotent, so a file that was written twice does no harm.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from filelock import FileLock, Timeout
 
 from model_manager.usage.ledger._lines import CallLine, SendLine
 
 Line = CallLine | SendLine
+LineT = TypeVar("LineT", CallLine, SendLine)
+_WORD_BITS: Final = 64
 
 _PATIENCE: Final = 5.0
 """Seconds to wait for another process that appends or reads."""
@@ -38,6 +41,17 @@ class Spool:
         self.path = path
         self._unreadable = path.with_suffix(".unreadable.jsonl")
         self._lock_path = path.with_suffix(".lock")
+
+    def fault(self) -> str:
+        """Return why its folder cannot be written to; empty if it can."""
+        folder = self.path.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except (FileExistsError, NotADirectoryError):
+            return "a file stands in its place"
+        except OSError as error:
+            return os.strerror(error.errno or 0)
+        return "" if os.access(folder, os.W_OK) else os.strerror(errno.EACCES)
 
     def append(self, lines: Iterable[Line]) -> None:
         """Add lines, on the disk when this returns.
@@ -137,10 +151,41 @@ def _parsed(text: str) -> tuple[list[Line], str]:
 
 def _line(text: str) -> Line | None:
     try:
-        found: dict[str, Any] = json.loads(text)
+        found = json.loads(text)
         if "call" in found:
-            return CallLine(**found["call"])
+            return _checked(CallLine(**found["call"]))
         send = found["send"]
-        return SendLine(**{**send, "call": CallLine(**send["call"])})
-    except (ValueError, TypeError, KeyError):
+        call = _checked(CallLine(**send["call"]))
+        return _checked(SendLine(**{**send, "call": call}))
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
+
+
+def _checked(line: LineT) -> LineT:
+    """Return a line whose every field is of its kind, or raise `TypeError`.
+
+    Anything else would keep a whole file from being written, again and again.
+    """
+    for one in fields(line):
+        value, kind = getattr(line, one.name), str(one.type)
+        is_right = {
+            "str": isinstance(value, str),
+            "int": _is_whole(value),
+            "str | None": value is None or isinstance(value, str),
+            "int | None": value is None or _is_whole(value),
+            "CallLine": isinstance(value, CallLine),
+        }.get(kind, _is_labels(value))
+        if not is_right:
+            raise TypeError
+    return line
+
+
+def _is_whole(value: object) -> bool:
+    """Whether a value is a number that a database takes."""
+    return type(value) is int and value.bit_length() < _WORD_BITS
+
+
+def _is_labels(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(word, str) for pair in value.items() for word in pair
+    )

@@ -203,6 +203,17 @@ def open_to_read(path: Path) -> SqliteDatabase:
         )
 
 
+def is_absent(path: Path) -> bool:
+    """Whether there is no such file; one that cannot be reached may be there."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
 def open_memory() -> MemoryDatabase:
     """Return an empty ledger that is gone with the last reference to it."""
     return MemoryDatabase(_connected(":memory:"))
@@ -251,6 +262,11 @@ def _told(path: Path | None = None) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         failed = _failure(error)
+    except (FileExistsError, NotADirectoryError):
+        failed = DatabaseError(
+            "a file stands where its folder should be",
+            remedy=_REMEDIES[sqlite3.SQLITE_CANTOPEN],
+        )
     except OSError as error:
         failed = DatabaseError(
             f"{path or 'the file'}: {os.strerror(error.errno or 0)}",

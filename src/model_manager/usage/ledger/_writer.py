@@ -28,6 +28,10 @@ _SWEEP_US: Final = 60_000_000
 """Microseconds after which is looked for what its process never ended."""
 _RETRY: Final = 1.0
 """Seconds after which a ledger that failed is tried again."""
+_FOLDER_REMEDY: Final = (
+    "Set 'ledger.folder', or MODEL_MANAGER_DATA, to a folder that this user may write"
+    " to."
+)
 _log = logging.getLogger("model_manager.usage")
 
 
@@ -177,6 +181,14 @@ class Writer:
         self._replayed = 0
         self._retry_at = 0.0
 
+    def probe(self) -> None:
+        """See, before the first line, whether lines could at least wait in a file."""
+        reason = self._spool.fault() if self._spool is not None else ""
+        if reason:
+            what = f"its folder cannot be used: {reason}"
+            self.trouble = Trouble(what, _FOLDER_REMEDY, kept_because=reason)
+            self._emit(LedgerFailed(reason=what, remedy=_FOLDER_REMEDY))
+
     def put_soon(self, item: Job | Reservation | Stop) -> None:
         """Have something done for which somebody waits, with all that was put before.
 
@@ -200,9 +212,9 @@ class Writer:
             for stop in stops:
                 stop.done.set_result(None)
             if any(stop.for_good for stop in stops):
-                if self._kept:
-                    lost = "%d lines of the ledger are lost: they could go nowhere"
-                    _log.error(lost, len(self._kept))
+                if self._kept and self.trouble is not None:
+                    lost = "%d lines of the ledger are lost: %s"
+                    _log.error(lost, len(self._kept), self.trouble.error())
                 return
 
     def _next(self) -> list[Item]:

@@ -234,8 +234,8 @@ def _notes(reading: _Reading, days: float) -> list[str]:
         notes.append("nothing was called yet, so there is no rate to go by")
     elif not reading.days:
         notes.append(
-            f"there are figures of {days * 24:.0f} hours only, which are too few for a"
-            f" rate; ask again after {_ENOUGH * 24:.0f} hours"
+            f"the figures reach back {days * 24:.1f} h only, which is too little for a"
+            f" rate; ask again after {_ENOUGH * 24:.0f} h"
         )
     elif days < _STEADY:
         notes.append(f"{days:.1f} days are little to go by: the rate may change a lot")
