@@ -140,7 +140,9 @@ def attack(home: Home, config: Mapping[str, Any], *, kill_at: int = 0) -> Seen:
             assert one.stdout.readline() == "ready\n"
         while any(one.poll() is None for one in crowd):
             seen.look(home)
-            if kill_at and seen.charged >= kill_at and not seen.killed:
+            is_time = kill_at and seen.charged >= kill_at and not seen.killed
+            # In the middle of something, or nothing of it would be left over.
+            if is_time and str(crowd[0].pid) in holders(home):
                 crowd[0].kill()
                 seen.killed = crowd[0].pid
             time.sleep(0.005)
