@@ -1052,6 +1052,7 @@ async def test_counts_that_cannot_be_meant_are_unknown_and_stop_nothing(
     room = Room(home, script=ScriptedProvider(absurd, "fine"))
     for _ in range(2):
         await room.manager.generate("a", "hi")
+        room.clock.advance(1)
 
     first, second = await room.manager.entries()
 
