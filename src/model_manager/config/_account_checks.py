@@ -50,13 +50,6 @@ def _budget(
             message=f"more than one scope: {', '.join(scopes)}",
             expected="one of them, or none for everything; write a budget for each",
         )
-    labels = budget.get("metadata")
-    if isinstance(labels, dict) and len(labels) != 1:
-        yield Problem(
-            path=f"{at}.metadata",
-            message=f"{len(labels)} labels",
-            expected='exactly one label, such as {"project": "apollo"}',
-        )
     if budget.get("usd") is None and budget.get("tokens") is None:
         yield Problem(
             path=at, message="the budget has no limit", expected="'usd' or 'tokens'"

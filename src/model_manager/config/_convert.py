@@ -28,7 +28,7 @@ _EXPECTED = {
     "decimal_type": 'a price as text, such as "3.00"',
     "decimal_parsing": 'a price as text, such as "3.00"',
     "decimal_max_places": "at most 9 decimals: a billionth of a dollar",
-    "too_long": "fewer items",
+    "too_long": 'exactly one label, such as {"project": "apollo"}',
     "finite_number": "a finite number",
     "date_type": "a day: YYYY-MM-DD",
     "date_parsing": "a day: YYYY-MM-DD",
