@@ -28,6 +28,10 @@ if sys.platform == "linux":
         watched: Mapping[Any, selectors.SelectorKey] | None = selector.get_map()
         if watched is None:  # the loop was closed
             return
+        try:
+            number = selector.fileno()
+        except ValueError:  # or its thread was about to close it when we forked
+            return
         own = select.epoll()
         for key in watched.values():
             events = select.EPOLLIN if key.events & selectors.EVENT_READ else 0
@@ -35,7 +39,7 @@ if sys.platform == "linux":
                 events |= select.EPOLLOUT
             with suppress(OSError):  # closed by its owner meanwhile
                 own.register(key.fd, events)
-        os.dup2(own.fileno(), selector.fileno(), inheritable=False)
+        os.dup2(own.fileno(), number, inheritable=False)
         own.close()
 
 else:
