@@ -28,8 +28,8 @@ _MOST_TOKENS: Final = 10**12
 _MOST_NANO: Final = 10**17
 """A hundred million dollars: what is more was not meant, and does not add up."""
 _DOUBT: Final = 2
-"""How often an estimate of four characters a token counts against a budget: text of two
-bytes a token is the most that budgets reckon with."""
+"""How often an estimate of four bytes a token counts against a budget, which reckons
+with two bytes a token at the most."""
 _MOST_RAW: Final = 4_000
 """Characters of a provider's usage object."""
 _COUNTED: Final = (

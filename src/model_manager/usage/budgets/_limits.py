@@ -39,10 +39,6 @@ class Amount:
             max(0, self.nano - other.nano), max(0, self.tokens - other.tokens)
         )
 
-    def covers(self, other: Amount) -> bool:
-        """Whether it is as much as another, in both."""
-        return self.nano >= other.nano and self.tokens >= other.tokens
-
     def at_least(self, other: Amount) -> Amount:
         """Return the larger of both, each for itself."""
         return Amount(max(self.nano, other.nano), max(self.tokens, other.tokens))

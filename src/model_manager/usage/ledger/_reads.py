@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import fields
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Final
@@ -154,17 +153,13 @@ def entries(
     lines = read_sends(
         database, " AND ".join(conditions), values, order=order, most=limit
     )
-    return _entries(lines)
+    return [_entry(line) for line in lines]
 
 
 _ENDED_AT: Final = "(SELECT settled_us FROM attempt WHERE attempt_id = ?)"
 _ALIKE: Final = tuple(
     one.name for one in fields(Entry) if one.name in SendLine.__dataclass_fields__
 )
-
-
-def _entries(lines: Iterable[SendLine]) -> list[Entry]:
-    return [_entry(line) for line in lines]
 
 
 def _entry(line: SendLine) -> Entry:
