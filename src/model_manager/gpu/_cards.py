@@ -1,0 +1,108 @@
+"""What is known of the graphics cards at one moment, frozen; unknown is `None`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+ProcessKind: TypeAlias = Literal["compute", "graphics"]
+
+NVIDIA = 0x10DE
+"""NVIDIA's vendor number on the PCI bus."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuProcess:
+    """A process that holds something on a card."""
+
+    pid: int
+    """Its number as the driver sees it: outside containers, the machine's own."""
+    kind: ProcessKind
+    name: str | None = None
+    """The program's file name; `None` where the process cannot be looked at."""
+    memory: int | None = None
+    """Bytes of the card's memory; `None` where the driver does not tell (WDDM, WSL)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """One card at one moment. What the card or the driver cannot tell is `None`."""
+
+    index: int
+    """NVML's number of it, which may differ from CUDA's and change at a restart."""
+    name: str
+    uuid: str
+    """`GPU-` and 32 hexadecimal digits in groups: the card's name for life."""
+    pci_bus_id: str
+    """`domain:bus:device.function` in hexadecimal, e.g. `00000000:01:00.0`."""
+    pci_device_id: int | None = None
+    """The maker's number of the chip's model, e.g. 0x2204."""
+    pci_vendor_id: int | None = None
+    compute_capability: tuple[int, int] | None = None
+    memory_total: int | None = None
+    """Bytes, as for all memory here."""
+    memory_used: int | None = None
+    """What programs hold, without what the driver has reserved."""
+    memory_reserved: int | None = None
+    """What driver and firmware keep; `None` from drivers older than 510."""
+    memory_free: int | None = None
+    utilization: int | None = None
+    """Percent of the last sample in which at least one kernel ran."""
+    memory_utilization: int | None = None
+    """Percent of the last sample in which its memory was read or written."""
+    temperature: int | None = None
+    """Degrees Celsius."""
+    temperature_slowdown: int | None = None
+    """Degrees Celsius at which the card slows itself down."""
+    power: float | None = None
+    """Watts."""
+    power_limit: float | None = None
+    sm_clock: int | None = None
+    """MHz of the multiprocessors."""
+    memory_clock: int | None = None
+    """MHz."""
+    throttle_reasons: tuple[str, ...] | None = None
+    """Why the clocks are lower than they could be, in NVML's names without their
+    prefix: `gpu_idle`, `sw_power_cap`, `hw_thermal_slowdown` ..."""
+    ecc_errors: int | None = None
+    """Errors of its memory that could not be corrected, since the driver started."""
+    failing_rows: bool | None = None
+    """Whether rows of its memory failed for which no spare is left."""
+    display_active: bool | None = None
+    """Whether a screen is driven by it."""
+    mig_enabled: bool | None = None
+    """Whether it is divided into instances (MIG), which GeForce cards cannot be."""
+    mig_uuids: tuple[str, ...] = ()
+    processes: tuple[GpuProcess, ...] | None = None
+    """Who is on it; `None` where the driver does not tell (WSL)."""
+    driver_version: str | None = None
+    cuda_version: tuple[int, int] | None = None
+    """The newest CUDA that the driver can run; not the one that a program brings."""
+
+    @property
+    def pci_order(self) -> tuple[int, int, int]:
+        """Domain, bus and device: what CUDA sorts by under `PCI_BUS_ID`."""
+        domain, bus, device = self.pci_bus_id.rpartition(".")[0].split(":")
+        return int(domain, 16), int(bus, 16), int(device, 16)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadableGpu:
+    """A card that is counted and cannot be read."""
+
+    index: int
+    reason: Literal["lost", "no_permission", "timeout", "unknown"]
+    detail: str = ""
+    """NVML's own words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """All cards of a machine at one moment."""
+
+    driver_version: str | None = None
+    """As the driver writes it: `570.133.07`; on Windows `572.16`."""
+    cuda_version: tuple[int, int] | None = None
+    gpus: tuple[Gpu, ...] = ()
+    """In NVML's order."""
+    unreadable: tuple[UnreadableGpu, ...] = ()
