@@ -1,7 +1,7 @@
-"""Doubles for tests, ours and yours: servers, faults, a provider, a clock.
+"""Doubles for tests, ours and yours: servers, faults, a provider, a clock, cards.
 
-The rule of this room: it fakes the wire and the time, never the library. The servers
-speak the real protocols over real sockets on this machine; what they answer is
+The rule of this room: it fakes the wire, the time and the cards, never the library. The
+servers speak the real protocols over real sockets on this machine; what they answer is
 simulated and says so.
 
 Importing this door loads no HTTP library; the servers load `aiohttp` when they start.
@@ -26,6 +26,16 @@ from model_manager.testing._faults import (
     Silence,
     SlowFirstToken,
     StallStream,
+)
+from model_manager.testing._gpu import (
+    FakeCuda,
+    FakeNvml,
+    FakeSystem,
+    h200,
+    rtx_3090,
+    rtx_3090_ti,
+    rtx_4090,
+    rtx_5060_ti,
 )
 from model_manager.testing._network import RealNetworkError
 from model_manager.testing._proxy import (
@@ -64,6 +74,9 @@ __all__ = [
     "EmptyAnswer",
     "EndEarly",
     "FakeClock",
+    "FakeCuda",
+    "FakeNvml",
+    "FakeSystem",
     "Fault",
     "FaultyProxy",
     "HalfCloseAfter",
@@ -90,5 +103,10 @@ __all__ = [
     "SlowFirstToken",
     "Spoil",
     "StallStream",
+    "h200",
+    "rtx_3090",
+    "rtx_3090_ti",
+    "rtx_4090",
+    "rtx_5060_ti",
     "said",
 ]
