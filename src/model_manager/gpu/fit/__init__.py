@@ -1,0 +1,25 @@
+"""Says whether a model fits on the card before it is loaded: arithmetic on its file.
+
+The rule of this part: what is not known never fits. The figures are estimates, meant
+to be a little too high, until a model was loaded once and measured.
+"""
+
+from model_manager.gpu.fit._card import CardMemory
+from model_manager.gpu.fit._fit import fit
+from model_manager.gpu.fit._measured import Measured, measured_from_ps
+from model_manager.gpu.fit._result import Fit, FitState, Quantization
+from model_manager.gpu.fit._shape import ModelShape, StateSpace
+from model_manager.gpu.fit._show import shape_from_show
+
+__all__ = [
+    "CardMemory",
+    "Fit",
+    "FitState",
+    "Measured",
+    "ModelShape",
+    "Quantization",
+    "StateSpace",
+    "fit",
+    "measured_from_ps",
+    "shape_from_show",
+]

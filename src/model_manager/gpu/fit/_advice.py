@@ -1,0 +1,107 @@
+"""What would make a model fit, the least loss first."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from model_manager.gpu.fit._card import Limits
+from model_manager.gpu.fit._ggml import row_bytes
+from model_manager.gpu.fit._needs import STEP, Known, Load, context_of, needs
+from model_manager.gpu.fit._result import Quantization, gib
+
+# Bits a weight of whole files, best first, as llama.cpp's own table has them for
+# Llama 3.1 8B (tools/quantize/README.md); larger models take a little less.
+_QUANTIZATIONS: Final = (
+    ("q8_0", 8.50),
+    ("q6_K", 6.56),
+    ("q5_K_M", 5.70),
+    ("q5_K_S", 5.57),
+    ("q4_K_M", 4.89),
+    ("q4_K_S", 4.67),
+    ("q3_K_L", 4.30),
+    ("q3_K_M", 4.00),
+    ("q3_K_S", 3.64),
+    ("q2_K", 3.16),
+)
+_SMALLER_CACHE: Final = "q8_0"
+_USEFUL: Final = 2048
+"""Tokens of context below which it is no advice to take less."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A model, how it is loaded, and what it may take."""
+
+    model: Known
+    load: Load
+    limits: Limits
+
+    @property
+    def needed(self) -> int:
+        """Bytes on the card."""
+        return needs(self.model, self.load).total
+
+    def max_num_ctx(self) -> int | None:
+        """Return the longest context that fits; `None` where none does."""
+        steps = range(1, -(-self.model.train_context // STEP) + 1)
+        found = bisect_right(steps, self.limits.budget, key=self._needed_at)
+        return found * STEP or None
+
+    def _needed_at(self, step: int) -> int:
+        context = context_of(self.model, step * STEP)
+        return needs(self.model, replace(self.load, num_ctx=context)).total
+
+
+def smaller_quantizations(case: Case) -> tuple[Quantization, ...]:
+    """Return the smaller versions of a model that would fit, the best first."""
+    shape = case.model.shape
+    if not shape.parameters or not shape.weights:
+        return ()
+    own = shape.weights * 8 / shape.parameters
+    rest = case.needed - case.model.weights
+    found = []
+    for name, bits in _QUANTIZATIONS:
+        weights = int(case.model.weights * bits / own)
+        # The next step down must be a step: names of one size are not told apart.
+        if weights < case.model.weights * 0.98 and weights + rest <= case.limits.budget:
+            found.append(
+                Quantization(
+                    name=name,
+                    bits_per_weight=bits,
+                    weights=weights,
+                    needed=weights + rest,
+                )
+            )
+    return tuple(found)
+
+
+def advice(
+    case: Case, *, longest: int | None, smaller: tuple[Quantization, ...]
+) -> Iterator[str]:
+    """Yield what would make a model fit that does not, the least loss first."""
+    load = case.load
+    if longest is not None and min(_USEFUL, load.num_ctx) <= longest < load.num_ctx:
+        yield f"set num_ctx to {longest}, or less"
+    cached = replace(load, kv_cache_type=_SMALLER_CACHE)
+    if load.flash_attention and _is_smaller(load.kv_cache_type):
+        needed = needs(case.model, cached).total
+        if needed <= case.limits.budget:
+            yield (
+                f"keep the KV cache in {_SMALLER_CACHE}"
+                f" (OLLAMA_KV_CACHE_TYPE={_SMALLER_CACHE}): {gib(needed)}"
+            )
+    others = case.limits.others
+    if others and case.needed <= case.limits.budget + others:
+        yield f"free the {gib(others)} of the card that others hold"
+    if smaller:
+        listed = ", ".join(f"{each.name} ({gib(each.needed)})" for each in smaller[:3])
+        yield f"take a smaller quantization: {listed}"
+    else:
+        yield "take a model with fewer parameters"
+
+
+def _is_smaller(kind: str) -> bool:
+    return row_bytes(_SMALLER_CACHE, STEP) < row_bytes(kind, STEP)

@@ -1,0 +1,285 @@
+"""From what a model's file says of itself to its shape; nothing in it is trusted.
+
+The keys are those of ggml-org/ggml, docs/gguf.md, and of llama.cpp's `llama-arch.cpp`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from model_manager.gpu.fit._ggml import tensor_bytes
+from model_manager.gpu.fit._shape import ModelShape, StateSpace
+
+# Nothing real is near these; a file that says more is broken or hostile.
+_MOST: Final = 2**48
+_MOST_LAYERS: Final = 4096
+# Whose every Nth layer looks at all, the others at a window. It stands in llama.cpp's
+# code and not in the files; whoever is not listed is counted as if all layers did.
+_PERIODS: Final[Mapping[str, int]] = MappingProxyType(
+    {"cohere2": 4, "gemma2": 2, "gemma3": 6, "gpt-oss": 2, "gptoss": 2}
+)
+_PROJECTOR: Final = ("v.", "mm.", "a.")
+_EXPERTS: Final = re.compile(r"\.ffn_\w*_exps\.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tensors:
+    """What a list of tensors adds up to."""
+
+    weights: int
+    token_embedding: int
+    has_output: bool
+    projector: int
+    expert_bytes: int
+    elements: int
+    vocabulary: int | None
+    """Rows of the table of embeddings."""
+    doubts: tuple[str, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Sums:
+    weights: int = 0
+    token_embedding: int = 0
+    has_output: bool = False
+    projector: int = 0
+    expert_bytes: int = 0
+    elements: int = 0
+    vocabulary: int | None = None
+
+
+def sums_of(tensors: Iterable[tuple[str, str, tuple[int, ...]]]) -> Tensors:
+    """Add up tensors, each a name, a type and its dimensions, rows first."""
+    sums = _Sums()
+    strange: set[str] = set()
+    for name, kind, dimensions in tensors:
+        size = tensor_bytes(kind, dimensions)
+        if size is None:
+            strange.add(kind)
+            continue
+        _add(sums, name, (size, dimensions))
+    doubts = tuple(
+        f"its tensors are of the unknown type {k!r}" for k in sorted(strange)
+    )
+    return Tensors(
+        weights=sums.weights,
+        token_embedding=sums.token_embedding,
+        has_output=sums.has_output,
+        projector=sums.projector,
+        expert_bytes=sums.expert_bytes,
+        elements=sums.elements,
+        vocabulary=sums.vocabulary,
+        doubts=doubts,
+    )
+
+
+def _add(sums: _Sums, name: str, tensor: tuple[int, tuple[int, ...]]) -> None:
+    size, dimensions = tensor
+    if name.startswith(_PROJECTOR):
+        sums.projector += size
+        return
+    sums.weights += size
+    sums.elements += math.prod(dimensions)
+    if name == "token_embd.weight":
+        sums.token_embedding = size
+        sums.vocabulary = dimensions[-1]
+    elif name == "output.weight":
+        sums.has_output = True
+    if _EXPERTS.search(name):
+        sums.expert_bytes += size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What a model was found to be, before its keys were looked at."""
+
+    name: str
+    keys: Mapping[str, object]
+    tensors: Tensors | None = None
+    """`None` where nobody listed them; `size` then stands in for their bytes."""
+    size: int | None = None
+    """Bytes of all its files."""
+    projector: int | None = 0
+    """Bytes of a projector in a file of its own, if they are not in `size`."""
+    has_projector: bool = False
+    adapters: int = 0
+    """Bytes of adapters (LoRA), which are loaded beside the weights."""
+    quantization: str | None = None
+    digest: str | None = None
+    is_embedding: bool = False
+    has_draft: bool = False
+    tokens: int | None = None
+    """Length of its list of tokens, where it was counted."""
+
+
+def shape_of(source: Source) -> ModelShape:
+    """Return the shape that a model's keys and tensors describe."""
+    keys = _Keys(source.keys)
+    layers = keys.count("block_count", most=_MOST_LAYERS)
+    heads = keys.per_layer("attention.head_count", layers)
+    kv_heads = heads
+    if keys.has("attention.head_count_kv"):
+        kv_heads = keys.per_layer("attention.head_count_kv", layers)
+    width = keys.count("embedding_length")
+    state_space = keys.state_space()
+    window, window_layers = keys.window(layers)
+    sums = source.tensors
+    return ModelShape(
+        name=source.name,
+        architecture=keys.architecture,
+        layers=layers,
+        kv_heads=kv_heads,
+        key_length=keys.head_length("attention.key_length", width, heads),
+        value_length=keys.head_length("attention.value_length", width, heads),
+        embedding_length=width,
+        heads=None if heads is None else max(heads, default=0),
+        vocabulary=_first(
+            keys.count("vocab_size"),
+            None if sums is None else sums.vocabulary,
+            source.tokens,
+        ),
+        train_context=keys.count("context_length"),
+        sliding_window=window,
+        window_layers=window_layers,
+        experts=keys.count("expert_count") or 0,
+        experts_used=keys.count("expert_used_count") or 0,
+        expert_bytes=0 if sums is None else sums.expert_bytes,
+        state_space=state_space,
+        weights=_weights(source),
+        token_embedding=0 if sums is None else sums.token_embedding,
+        has_output=sums is not None and sums.has_output,
+        projector=_projector(source),
+        has_projector=source.has_projector or (sums is not None and sums.projector > 0),
+        parameters=_parameters(source),
+        file_size=source.size,
+        quantization=source.quantization,
+        digest=source.digest,
+        kv_lora_rank=keys.count("attention.kv_lora_rank"),
+        is_embedding=source.is_embedding or bool(keys.count("pooling_type")),
+        has_draft=source.has_draft,
+        doubts=(
+            *(() if sums is None else sums.doubts),
+            *_doubts(kv_heads, state_space),
+        ),
+    )
+
+
+def _weights(source: Source) -> int | None:
+    sums = source.tensors
+    if sums is not None:
+        known = sums.weights + source.adapters
+        return known if known and not sums.doubts else None
+    # The whole file is a little more than its tensors: never too little.
+    return source.size
+
+
+def _projector(source: Source) -> int | None:
+    if source.projector is None:
+        return None
+    return source.projector + (
+        0 if source.tensors is None else source.tensors.projector
+    )
+
+
+def _parameters(source: Source) -> int | None:
+    counted = None if source.tensors is None else source.tensors.elements
+    return _first(whole(source.keys.get("general.parameter_count")), counted)
+
+
+def _doubts(
+    kv_heads: tuple[int, ...] | None, state_space: StateSpace | None
+) -> tuple[str, ...]:
+    if kv_heads is not None and 0 in kv_heads and state_space is None:
+        return ("some of its layers keep a state whose size is not known",)
+    return ()
+
+
+def _first(*values: int | None) -> int | None:
+    return next((value for value in values if value), None)
+
+
+def whole(value: object, *, most: int = _MOST) -> int | None:
+    """Return a whole number from 0 on, as JSON and files write it; else `None`."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if not (math.isfinite(value) and value == int(value) and 0 <= value <= most):
+        return None
+    return int(value)
+
+
+class _Keys:
+    """A model's own keys, those of its architecture first."""
+
+    def __init__(self, keys: Mapping[str, object]) -> None:
+        self._keys = keys
+        named = keys.get("general.architecture")
+        self.architecture = named if isinstance(named, str) and named else None
+
+    def _get(self, key: str) -> object:
+        return self._keys.get(f"{self.architecture}.{key}")
+
+    def has(self, key: str) -> bool:
+        """Return whether a key is there, and says something."""
+        return self._get(key) is not None
+
+    def count(self, key: str, *, most: int = _MOST) -> int | None:
+        """Return a whole number; `None` where there is none."""
+        return whole(self._get(key), most=most)
+
+    def per_layer(self, key: str, layers: int | None) -> tuple[int, ...] | None:
+        """Return a number a layer, of a key that is a number or a list of them."""
+        value = self._get(key)
+        if layers is None:
+            return None
+        if not isinstance(value, list | tuple):
+            value = [value] * layers
+        numbers = [number for each in value if (number := whole(each)) is not None]
+        if len(numbers) != len(value) or len(numbers) != layers:
+            return None
+        return tuple(numbers)
+
+    def head_length(
+        self, key: str, width: int | None, heads: tuple[int, ...] | None
+    ) -> int | None:
+        """Return the length of a head; what is not said is the width's part of it."""
+        if self.has(key):
+            return self.count(key)
+        if width is None or heads is None:
+            return None
+        most = max(heads, default=0)
+        return width // most if most else 0
+
+    def window(self, layers: int | None) -> tuple[int | None, tuple[bool, ...] | None]:
+        """Return the window, and which layers keep to it."""
+        window = self.count("attention.sliding_window")
+        if not window or layers is None:
+            return window or None, None
+        pattern = self._get("attention.sliding_window_pattern")
+        if isinstance(pattern, list | tuple):
+            told = len(pattern) == layers and all(
+                isinstance(each, bool) or each in (0, 1) for each in pattern
+            )
+            return window, tuple(map(bool, pattern)) if told else None
+        period = whole(pattern) or _PERIODS.get(self.architecture or "")
+        if not period or self.architecture not in _PERIODS:
+            return window, None
+        return window, tuple((layer + 1) % period != 0 for layer in range(layers))
+
+    def state_space(self) -> StateSpace | None:
+        """Return what is said of layers that keep a state."""
+        kernel, inner, state = map(
+            self.count, ("ssm.conv_kernel", "ssm.inner_size", "ssm.state_size")
+        )
+        if not kernel or not inner or not state:
+            return None
+        return StateSpace(
+            conv_kernel=kernel,
+            inner_size=inner,
+            state_size=state,
+            group_count=self.count("ssm.group_count") or 0,
+        )

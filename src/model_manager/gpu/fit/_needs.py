@@ -1,0 +1,191 @@
+"""How many bytes of a card a model takes: the arithmetic, and nothing else.
+
+What llama.cpp allocates on the card, with all layers on it (names as in the keys of a
+model's file):
+
+```
+weights   all tensors; token_embd stays on the host where output.weight exists
+KV cache  cells x (row of keys + row of values), over all layers
+          cells = slots x the context, to a multiple of 256; in layers with a window
+          slots x (window + batch), to a multiple of 256, if that is less
+          a layer without KV heads keeps, for each slot, 4 bytes x
+          ((conv_kernel - 1) x (inner_size + 2 x group_count x state_size)
+           + state_size x inner_size)
+compute   4 bytes x batch x (vocabulary + 4 x embedding_length); without flash
+          attention the larger of 4 x batch x (1 + 4 x embedding_length
+          + context x (1 + heads)) and 4 x batch x (embedding_length + vocabulary)
+projector its bytes, and 1 GiB for what it computes
+```
+
+Sources: ggml-org/llama.cpp `src/llama-kv-cache.cpp`, `llama-kv-cache-iswa.cpp`,
+`llama-memory-recurrent.cpp` and `llama-hparams.cpp`; ollama/ollama
+`llm/llama_server.go` (projector), `server/sched.go` (batch) and, for the graph,
+`fs/ggml/ggml.go` of v0.24.0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from model_manager.gpu.fit._card import GIB
+from model_manager.gpu.fit._ggml import row_bytes
+from model_manager.gpu.fit._shape import ModelShape
+
+STEP: Final = 256
+"""Contexts are allocated in steps of so many cells."""
+PROJECTOR_ROOM: Final = 1 * GIB
+VISION_CONTEXT: Final = 2048
+"""The least context that Ollama gives models with a projector."""
+# ollama/ollama, server/sched.go: the batch that is chosen by the tokens of all slots.
+_BATCHES: Final = ((32768, 2048), (4096, 1024))
+_BATCH: Final = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """How a model is loaded."""
+
+    num_ctx: int
+    """Tokens of a slot."""
+    parallel: int = 1
+    kv_cache_type: str = "f16"
+    flash_attention: bool = True
+    batch: int | None = None
+    """Tokens that are computed at once; `None` for the server's own choice."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens computed at once.
+
+        The server takes fewer where memory is scarce: this is never too little.
+        """
+        if self.batch is not None:
+            return self.batch
+        if self.flash_attention:
+            context = self.num_ctx * self.parallel
+            for above, batch in _BATCHES:
+                if context > above:
+                    return batch
+        return _BATCH
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """The bytes of each part; `total` is their sum."""
+
+    weights: int
+    kv_cache: int
+    graph: int
+    projector: int
+
+    @property
+    def total(self) -> int:
+        """All bytes on the card."""
+        return self.weights + self.kv_cache + self.graph + self.projector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """A shape of which everything is known that the sum needs."""
+
+    shape: ModelShape
+    weights: int
+    projector: int
+    kv_heads: tuple[int, ...]
+    key_length: int
+    value_length: int
+    width: int
+    heads: int
+    vocabulary: int
+    train_context: int
+
+
+def known(shape: ModelShape) -> Known | None:
+    """Return the shape with all that is needed; `None` where something is missing."""
+    parts = (
+        shape.card_weights,
+        shape.projector,
+        shape.key_length,
+        shape.value_length,
+        shape.embedding_length,
+        shape.heads,
+        shape.vocabulary,
+        shape.train_context,
+    )
+    numbers = [part for part in parts if part is not None]
+    if shape.unknown or shape.kv_heads is None or len(numbers) != len(parts):
+        return None
+    weights, projector, keys, values, width, heads, vocabulary, context = numbers
+    return Known(
+        shape=shape,
+        weights=weights,
+        projector=projector,
+        kv_heads=shape.kv_heads,
+        key_length=keys,
+        value_length=values,
+        width=width,
+        heads=heads,
+        vocabulary=vocabulary,
+        train_context=context,
+    )
+
+
+def context_of(model: Known, asked: int) -> int:
+    """Return the context that a server gives when so much is asked for."""
+    least = VISION_CONTEXT if _sees(model) else 1
+    return max(1, min(max(asked, least), model.train_context))
+
+
+def needs(model: Known, load: Load) -> Needs:
+    """Return the bytes that a model takes of a card when it is loaded so."""
+    return Needs(
+        weights=model.weights,
+        kv_cache=_kv_cache(model, load),
+        graph=_graph(model, load),
+        projector=model.projector + (PROJECTOR_ROOM if _sees(model) else 0),
+    )
+
+
+def _sees(model: Known) -> bool:
+    return model.shape.has_projector or model.projector > 0
+
+
+def _padded(tokens: int) -> int:
+    return -(-tokens // STEP) * STEP
+
+
+def _kv_cache(model: Known, load: Load) -> int:
+    shape = model.shape
+    cells = _padded(load.num_ctx)
+    windowed = cells
+    if shape.sliding_window:
+        windowed = min(cells, _padded(shape.sliding_window + load.tokens))
+    windows = shape.window_layers or (False,) * len(model.kv_heads)
+    total = 0
+    for heads, has_window in zip(model.kv_heads, windows, strict=True):
+        row = row_bytes(load.kv_cache_type, heads * model.key_length)
+        row += row_bytes(load.kv_cache_type, heads * model.value_length)
+        total += (windowed if has_window else cells) * row
+    return load.parallel * (total + _states(model))
+
+
+def _states(model: Known) -> int:
+    """Return the bytes of a slot's states, in the layers that keep one."""
+    space = model.shape.state_space
+    if space is None:
+        return 0
+    convolved = space.inner_size + 2 * space.group_count * space.state_size
+    numbers = (space.conv_kernel - 1) * convolved + space.state_size * space.inner_size
+    # Where no layer is without KV heads, which layers keep a state is not told: all.
+    layers = model.kv_heads.count(0) or len(model.kv_heads)
+    return 4 * numbers * layers
+
+
+def _graph(model: Known, load: Load) -> int:
+    batch = load.tokens
+    if load.flash_attention:
+        return 4 * batch * (model.vocabulary + 4 * model.width)
+    context = _padded(load.num_ctx)
+    attention = 1 + 4 * model.width + context * (1 + model.heads)
+    return 4 * batch * max(attention, model.width + model.vocabulary)
