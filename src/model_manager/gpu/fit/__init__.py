@@ -5,11 +5,13 @@ to be a little too high, until a model was loaded once and measured.
 """
 
 from model_manager.gpu.fit._card import CardMemory
+from model_manager.gpu.fit._files import shape_from_gguf
 from model_manager.gpu.fit._fit import fit
 from model_manager.gpu.fit._measured import Measured, measured_from_ps
 from model_manager.gpu.fit._result import Fit, FitState, Quantization
 from model_manager.gpu.fit._shape import ModelShape, StateSpace
 from model_manager.gpu.fit._show import shape_from_show
+from model_manager.gpu.fit._store import models_in_store, shape_from_store
 
 __all__ = [
     "CardMemory",
@@ -21,5 +23,8 @@ __all__ = [
     "StateSpace",
     "fit",
     "measured_from_ps",
+    "models_in_store",
+    "shape_from_gguf",
     "shape_from_show",
+    "shape_from_store",
 ]

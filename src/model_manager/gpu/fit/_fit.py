@@ -54,8 +54,9 @@ def fit(
     Args:
         model: What is known of the model.
         card: The card's memory.
-        num_ctx: Tokens of context in a slot; `None` for what Ollama takes on a card of
-            this size. Never more than the model was trained with.
+        num_ctx: Tokens of context in a slot; `None` for what the model's own settings
+            ask for, or else what Ollama takes on a card of this size. Never more than
+            the model was trained with.
         kv_cache_type: How keys and values are kept: `f16`, `q8_0`, `q4_0` ...
         parallel: Slots, i.e. answers that the server computes at once.
         flash_attention: Whether the server uses it, as it does on cards of compute
@@ -71,7 +72,7 @@ def fit(
         InvalidRequestError: An argument cannot be meant.
     """
     load = Load(
-        num_ctx=_context_asked(num_ctx, card),
+        num_ctx=_context_asked(num_ctx, model, card),
         parallel=_at_least_one(parallel, "parallel"),
         kv_cache_type=_cache(kv_cache_type, flash_attention=flash_attention),
         flash_attention=flash_attention,
@@ -94,9 +95,11 @@ def fit(
     return _unknown(model, load, model.unknown, limits)
 
 
-def _context_asked(num_ctx: int | None, card: CardMemory) -> int:
+def _context_asked(num_ctx: int | None, model: ModelShape, card: CardMemory) -> int:
     if num_ctx is not None:
         return min(_at_least_one(num_ctx, "num_ctx"), _ANY_CONTEXT)
+    if model.pinned_context:
+        return model.pinned_context
     total = card.total or 0
     return next((context for at, context in _TIERS if total >= at), _LEAST_TIER)
 

@@ -17,11 +17,36 @@ from model_manager.gpu.fit._shape import ModelShape, StateSpace
 
 # Nothing real is near these; a file that says more is broken or hostile.
 _MOST: Final = 2**48
-_MOST_LAYERS: Final = 4096
+_MOST_LAYERS: Final = 1024
 # Whose every Nth layer looks at all, the others at a window. It stands in llama.cpp's
 # code and not in the files; whoever is not listed is counted as if all layers did.
 _PERIODS: Final[Mapping[str, int]] = MappingProxyType(
     {"cohere2": 4, "gemma2": 2, "gemma3": 6, "gpt-oss": 2, "gptoss": 2}
+)
+# `enum llama_ftype` of llama.cpp: what the makers of files call mixtures of types.
+_FILE_TYPES: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        0: "F32",
+        1: "F16",
+        2: "Q4_0",
+        3: "Q4_1",
+        7: "Q8_0",
+        8: "Q5_0",
+        9: "Q5_1",
+        10: "Q2_K",
+        11: "Q3_K_S",
+        12: "Q3_K_M",
+        13: "Q3_K_L",
+        14: "Q4_K_S",
+        15: "Q4_K_M",
+        16: "Q5_K_S",
+        17: "Q5_K_M",
+        18: "Q6_K",
+        30: "IQ4_XS",
+        25: "IQ4_NL",
+        32: "BF16",
+        38: "MXFP4_MOE",
+    }
 )
 _PROJECTOR: Final = ("v.", "mm.", "a.")
 _EXPERTS: Final = re.compile(r"\.ffn_\w*_exps\.")
@@ -115,6 +140,8 @@ class Source:
     has_draft: bool = False
     tokens: int | None = None
     """Length of its list of tokens, where it was counted."""
+    pinned_context: int | None = None
+    doubts: tuple[str, ...] = ()
 
 
 def shape_of(source: Source) -> ModelShape:
@@ -157,12 +184,14 @@ def shape_of(source: Source) -> ModelShape:
         has_projector=source.has_projector or (sums is not None and sums.projector > 0),
         parameters=_parameters(source),
         file_size=source.size,
-        quantization=source.quantization,
+        quantization=source.quantization or keys.quantization(),
         digest=source.digest,
         kv_lora_rank=keys.count("attention.kv_lora_rank"),
         is_embedding=source.is_embedding or bool(keys.count("pooling_type")),
         has_draft=source.has_draft,
+        pinned_context=source.pinned_context,
         doubts=(
+            *source.doubts,
             *(() if sums is None else sums.doubts),
             *_doubts(kv_heads, state_space),
         ),
@@ -269,6 +298,11 @@ class _Keys:
         if not period or self.architecture not in _PERIODS:
             return window, None
         return window, tuple((layer + 1) % period != 0 for layer in range(layers))
+
+    def quantization(self) -> str | None:
+        """Return what its maker calls the mixture of types."""
+        number = whole(self._keys.get("general.file_type"))
+        return None if number is None else _FILE_TYPES.get(number)
 
     def state_space(self) -> StateSpace | None:
         """Return what is said of layers that keep a state."""

@@ -62,6 +62,8 @@ class ModelShape:
     window_layers: tuple[bool, ...] | None = None
     """Which layers look no further than the window; `None`: count none as such, which
     is never too little."""
+    pinned_context: int | None = None
+    """The `num_ctx` that the model's own settings ask for, where nobody else does."""
     experts: int = 0
     """Experts in a layer; 0 where it is no mixture."""
     experts_used: int = 0

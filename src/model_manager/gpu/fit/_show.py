@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from typing_extensions import TypeIs
@@ -53,6 +54,7 @@ def shape_from_show(
             if isinstance(quantization, str) and quantization != "unknown"
             else None,
             digest=digest,
+            pinned_context=_pinned(body.get("parameters")),
             is_embedding=isinstance(capabilities, list)
             and "embedding" in capabilities
             and "completion" not in capabilities,
@@ -62,6 +64,14 @@ def shape_from_show(
 
 def _is_map(value: object) -> TypeIs[Mapping[str, object]]:
     return isinstance(value, Mapping)
+
+
+def _pinned(parameters: object) -> int | None:
+    """Return `num_ctx` of a model's own settings: a line each, a name and a value."""
+    if not isinstance(parameters, str):
+        return None
+    found = re.search(r"^num_ctx\s+(\d{1,12})\s*$", parameters, re.MULTILINE)
+    return (int(found[1]) or None) if found else None
 
 
 def _tensors(listed: object) -> Tensors | None:
