@@ -7,8 +7,8 @@ subprocess.run([...], env=environment(folder, machine, CUDA_VISIBLE_DEVICES="1")
 ```
 
 The process then finds these libraries where it looks for the driver's own: NVML and
-CUDA show the machine of the file, and fail as it says. `machine_file` may be called again
-for the same path while the process runs: it is replaced at once, and read again.
+CUDA show the machine of the file, and fail as it says. `machine_file` may be called
+again for the same path while the process runs: the file is replaced and read again.
 
 `cuda.c` applies `CUDA_VISIBLE_DEVICES` and `CUDA_DEVICE_ORDER` by itself.
 """

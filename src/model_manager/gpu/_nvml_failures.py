@@ -1,0 +1,87 @@
+"""From NVML's numbers to errors that say what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from model_manager.errors import (
+    DriverMismatchError,
+    DriverNotLoadedError,
+    GpuLostError,
+    NvmlError,
+    NvmlLibraryMissingError,
+    NvmlPermissionError,
+    NvmlTimeoutError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    error: type[NvmlError]
+    message: str
+    remedy: str
+
+
+_NO_ANSWER: Final = (
+    "see what the system's log says of NVRM and Xid, end what uses the cards, and"
+    " restart the machine if that does not help."
+)
+_LOST: Final = _Kind(
+    GpuLostError,
+    "a card fell off the bus, or must be reset",
+    "end what uses the cards and restart the machine; if it happens again, look at the"
+    " card's power, heat and seat.",
+)
+# The numbers are those of nvmlReturn_t in nvml.h.
+_KINDS: Final[Mapping[int, _Kind]] = MappingProxyType(
+    {
+        4: _Kind(
+            NvmlPermissionError,
+            "this user may not ask NVIDIA's driver about the cards",
+            "let this user open /dev/nvidiactl and /dev/nvidia0 (often by the group"
+            " 'video' or 'render'); a container must be given the devices.",
+        ),
+        9: _Kind(
+            DriverNotLoadedError,
+            "NVIDIA's driver is installed, but not loaded into the system",
+            "run 'sudo modprobe nvidia' or restart the machine; if that fails, the"
+            " system's log says why (often Secure Boot, or a newer kernel).",
+        ),
+        10: _Kind(NvmlTimeoutError, "NVIDIA's driver did not answer", _NO_ANSWER),
+        12: _Kind(
+            NvmlLibraryMissingError,
+            "NVIDIA's management library (NVML) is not there",
+            "install NVIDIA's driver; start a container with its cards, for example"
+            " 'docker run --gpus all'.",
+        ),
+        15: _LOST,
+        16: _LOST,
+        18: _Kind(
+            DriverMismatchError,
+            "NVIDIA's driver was updated, and the old one is still loaded",
+            "restart the machine; until then programs fall back to the CPU silently.",
+        ),
+    }
+)
+_OTHER: Final = _Kind(
+    NvmlError,
+    "NVIDIA's management library failed",
+    "run 'nvidia-smi': if it fails, too, restart the machine, then install the driver"
+    " again.",
+)
+
+
+def failure(code: int, words: str) -> NvmlError:
+    """Return the error for what NVML returned, with its number and its words."""
+    kind = _KINDS.get(code, _OTHER)
+    message = f"{kind.message} (NVML error {code}: {words})."
+    return kind.error(message, remedy=kind.remedy)
+
+
+def no_answer(seconds: float) -> NvmlTimeoutError:
+    """Return the error for a driver from whose calls nobody returns."""
+    message = f"NVIDIA's driver did not answer within {seconds:g} seconds."
+    return NvmlTimeoutError(message, remedy=_NO_ANSWER)
