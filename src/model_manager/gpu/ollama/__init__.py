@@ -1,0 +1,23 @@
+"""Starts Ollama on the right card, and checks one that runs.
+
+The rule of this room: an environment belongs to the server's process. What is set here
+holds for a server that is started with it; of one that runs already, only what was read
+counts, and nothing but the variables that are judged is ever looked at.
+"""
+
+from model_manager.gpu.ollama._scripts import ollama_scripts, write_scripts
+from model_manager.gpu.ollama._settings import OllamaSettings
+from model_manager.gpu.ollama._variables import (
+    Variable,
+    ollama_environment,
+    ollama_variables,
+)
+
+__all__ = [
+    "OllamaSettings",
+    "Variable",
+    "ollama_environment",
+    "ollama_scripts",
+    "ollama_variables",
+    "write_scripts",
+]
