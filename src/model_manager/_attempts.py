@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 
@@ -44,6 +44,8 @@ class Line:
     """What a call needs of its surroundings; composed once a runtime."""
 
     open: Open
+    admit: Callable[[Candidate], Awaitable[None]]
+    """Returns where the card lets a candidate work now, else raises."""
     books: Books
     emit: Emit
     clock: Clock
@@ -94,13 +96,15 @@ class Attempts:
             hedged: Whether another attempt of the call is still silent.
 
         Raises:
-            UnavailableError: Nothing was sent: it rests, or is at its limit.
+            UnavailableError: Nothing was sent: it rests, is at its limit, or the card
+                has no room for it.
             CallTimeoutError: The deadline of the whole call has passed.
             ProviderError: The send failed.
         """
         came = self._line.clock.monotonic()
         try:
             slot = await self._slot(candidate, stack, others_left=others_left)
+            await self._line.admit(candidate)
             send = await self.account.begin(candidate)
             attempt, ticket = self._admitted(send, others_left=others_left)
         except UnavailableError as error:

@@ -15,6 +15,7 @@ from model_manager.types import BudgetStatus, Clock, Health
 if TYPE_CHECKING:
     from model_manager._agent import AgentHandle
     from model_manager.config import Config
+    from model_manager.gpu import Machine
     from model_manager.providers import HttpPool, ProviderFactory
     from model_manager.sync import SyncManager
     from model_manager.usage import Entry, GroupBy, Moment, UsageReport
@@ -40,6 +41,7 @@ class ModelManager(Calls):
         http: HttpPool | None = None,
         clock: Clock | None = None,
         environ: Mapping[str, str] | None = None,
+        machine: Machine | None = None,
     ) -> None:
         """Load the configuration and read the keys; opens no connection.
 
@@ -52,6 +54,7 @@ class ModelManager(Calls):
             http: The connections to use, instead of a pool of its own.
             clock: The time to go by, instead of the machine's.
             environ: Where keys are read, instead of the process's environment.
+            machine: Whose graphics cards are looked at, instead of this machine's.
 
         Raises:
             ConfigError: The configuration is missing or wrong; lists every problem.
@@ -71,6 +74,7 @@ class ModelManager(Calls):
             emit=self.events.emit,
             factories=providers or {},
             environ=environ,
+            machine=machine,
         )
         super().__init__(Current(config, surroundings))
         self._sync: dict[str, SyncManager] = {}

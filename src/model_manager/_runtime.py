@@ -11,15 +11,18 @@ from dataclasses import dataclass, replace
 from pydantic import SecretStr
 
 from model_manager._attempts import Line
+from model_manager._cards import Cards
 from model_manager._looks import SECONDS, Looks
 from model_manager._outcome import nobody
 from model_manager._pipeline import Walk
 from model_manager.config import Config, Endpoint, Limits, read_keys
 from model_manager.errors import ModelManagerError
 from model_manager.events import EgressRefused, Event
+from model_manager.gpu import Machine
 from model_manager.providers import (
     HttpPool,
     LocalInventory,
+    LocalMemory,
     ProviderFactory,
     build_provider,
 )
@@ -43,6 +46,8 @@ from model_manager.usage import Books
 _LOOK_SHARE = 0.2
 """The most of a call's own time that may go into a look at local servers."""
 _HEALTH_SECONDS = 10.0
+_MOST_LOOKS = 8
+"""How often one call may look whether its candidates fit the card."""
 _REST_STEP = 0.05
 """Seconds to wait at least before a resting candidate is looked at again."""
 
@@ -58,6 +63,8 @@ class Surroundings:
     """Kind -> factory; a kind that is absent is looked up in the entry points."""
     environ: Mapping[str, str] | None = None
     """Where keys are read; `None` is the process's environment."""
+    machine: Machine | None = None
+    """Whose cards are looked at; `None` is this machine."""
 
 
 class Runtime:
@@ -95,19 +102,30 @@ class Runtime:
             environ=surroundings.environ,
             old=old.books if old is not None else None,
         )
-        self._line = Line(
-            open=self._open,
-            books=self.books,
+        self.cards = Cards(
+            config,
+            machine=surroundings.machine,
             clock=surroundings.clock,
-            emit=emit,
+            memory_of=self._memory_of,
+        )
+        self._line = self._composed(surroundings)
+        if old is not None:
+            self.memory.carry_over(old.memory, self._unchanged_since(old))
+
+    def _composed(self, given: Surroundings) -> Line:
+        config = self.config
+        return Line(
+            open=self._open,
+            admit=self.cards.admit,
+            books=self.books,
+            clock=given.clock,
+            emit=given.emit,
             timeouts=config.timeouts,
             retry=config.retry,
             hedging=config.hedging,
             memory=self.memory,
             endpoints=config.endpoints,
         )
-        if old is not None:
-            self.memory.carry_over(old.memory, self._unchanged_since(old))
 
     def route(self, request: Request) -> Route:
         """Plan with what is known now; no I/O."""
@@ -129,12 +147,10 @@ class Runtime:
         started = self.clock.monotonic()
         seconds = request.timeout or self.config.timeouts.total
         await self.books.budgets.refresh()
+        await self.cards.check()
         if self._local:
             patience = min(SECONDS, seconds * _LOOK_SHARE)
-            await self._look(patience)
-            route = self.route(request)
-            if await self._look_again(route, patience):
-                route = self.route(request)
+            route = await self._looked_at(request, patience=patience)
         else:
             route = self.route(request)
         if any(refusal.code == "budget" for refusal in route.refused):
@@ -148,6 +164,20 @@ class Runtime:
             waited = self.clock.monotonic() - before
         return Walk(request, route, self._line, started=started, waited=waited)
 
+    async def _looked_at(self, request: Request, *, patience: float) -> Route:
+        """Plan with what local servers have, and with what of it fits the card."""
+        await self._look(patience)
+        route = self.route(request)
+        if await self._look_again(route, patience):
+            route = self.route(request)
+        for _ in range(_MOST_LOOKS):
+            # Who is refused for the card leaves its place to others, not looked at yet.
+            facts = self.facts()
+            if not await self.cards.look(route.candidates, facts, patience=patience):
+                break
+            route = self.route(request)
+        return route
+
     def facts(self) -> Facts:
         """Return what is known at this moment, from memory."""
         installed = {
@@ -155,12 +185,13 @@ class Runtime:
             for name, server in list(self._servers.items())
             if (models := server.installed) is not None
         }
-        return Facts(
+        facts = Facts(
             missing_keys=self._missing,
             installed=installed,
             unchecked=frozenset(self._local - installed.keys() - self._mute),
             resting=self.memory.breakers.resting(),
         )
+        return self.cards.added_to(facts)
 
     async def health(self, *, local_only: bool) -> Health:
         """Ask every endpoint, or the local ones, how they are, all at once."""
@@ -168,17 +199,20 @@ class Runtime:
         reports = await asyncio.gather(
             *(self._check(n, _HEALTH_SECONDS) for n in names)
         )
+        await self.cards.check(now=True)
         return Health(
             tuple(reports),
             # A copy: what it is taken from goes on changing.
             resting=dict(self.memory.breakers.resting().items()),
             config_version=self.config.fingerprint,
             ledger_problem=self.books.problem,
+            gpu_problem=self.cards.problem,
         )
 
     def after_fork(self) -> None:
         """Take a new lock: a thread that is not here may have held the old one."""
         self._lock = threading.Lock()
+        self.cards.after_fork()
 
     async def warm(self) -> None:
         """Load what the first call would load, off the event loop where that helps."""
@@ -249,6 +283,10 @@ class Runtime:
             and place(endpoint) == place(before[name])
             and self._keys.get(name) == old._keys.get(name)
         }
+
+    def _memory_of(self, name: str) -> LocalMemory | None:
+        provider = self._provider(name)
+        return provider if isinstance(provider, LocalMemory) else None
 
     def _open(self, attempt: Attempt) -> AbstractAsyncContextManager[Reply]:
         return self._provider(attempt.candidate.endpoint).open(attempt)

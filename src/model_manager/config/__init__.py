@@ -1,6 +1,7 @@
 """What the users write down; the only room that reads files or the environment."""
 
 from model_manager.config._accounts import Budget, LedgerSettings
+from model_manager.config._cards import CardSettings, GpuSettings
 from model_manager.config._catalog import Endpoint, ModelRef, is_cloud_name
 from model_manager.config._closest import closest
 from model_manager.config._config import Config
@@ -24,7 +25,6 @@ from model_manager.config._schema import (
 from model_manager.config._secrets import looks_secret
 from model_manager.config._settings import (
     Breaker,
-    GpuSettings,
     Hedging,
     Limits,
     PerformanceThresholds,
@@ -39,6 +39,7 @@ __all__ = [
     "Breaker",
     "Budget",
     "Capabilities",
+    "CardSettings",
     "Config",
     "Endpoint",
     "GpuSettings",

@@ -48,6 +48,11 @@ class Endpoint:
     models: Mapping[str, ModelSettings] = field(default_factory=dict, repr=False)
     """What the configuration lists for it, by the name sent on the wire."""
 
+    @property
+    def is_on_this_machine(self) -> bool:
+        """Whether its address can only lead to this machine."""
+        return not self.base_url or is_loopback(self.base_url)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRef:

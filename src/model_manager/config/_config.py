@@ -14,6 +14,7 @@ from pydantic import Field, StringConstraints, ValidationInfo, model_validator
 from typing_extensions import override
 
 from model_manager.config._accounts import Budget, LedgerSettings
+from model_manager.config._cards import GpuSettings
 from model_manager.config._catalog import Catalog, Endpoint, ModelRef
 from model_manager.config._checks import semantic_problems
 from model_manager.config._closest import closest
@@ -23,7 +24,6 @@ from model_manager.config._problems import config_error
 from model_manager.config._schema import AgentModels, EndpointName, ProviderSettings
 from model_manager.config._settings import (
     Breaker,
-    GpuSettings,
     Hedging,
     Name,
     PerformanceThresholds,
@@ -121,7 +121,8 @@ class Config(Section):
         description="What may be spent in the cloud, by names of your choice.",
     )
     gpu_settings: GpuSettings | None = Field(
-        default=None, description="How local models use the graphics cards."
+        default=None,
+        description="Which graphics card may work, and how local models use it.",
     )
     performance_thresholds: PerformanceThresholds | None = Field(
         default=None, description="What counts as good enough for a local model."

@@ -49,6 +49,12 @@ _PATTERNS = {
     ),
     "version": "'1.1.0', or another version 1.x",
     "kind": "small letters, digits, '-' and '_'",
+    "cuda_visible_devices": "the number of a card, or its whole UUID (GPU-...)",
+    "compute_capability": "two numbers, such as '8.6'",
+    "min_cuda": "two numbers, such as '12.1'",
+    "min_driver": "a version, such as '550' or '570.133'",
+    "min_torch": "a version, such as '2.1.0', or empty",
+    "allocator": "one setting, such as 'max_split_size_mb:1024', or empty",
     "[key]": "letters, digits, '.', '-' and '_'; a name without spaces at its ends",
 }
 _BOUNDS = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
@@ -100,9 +106,12 @@ def _needed(loc: Path) -> str:
 
 def _expected(kind: str, *, context: Mapping[str, Any], loc: Path) -> str:
     if kind == "string_pattern_mismatch":
+        if isinstance(loc[-1], int):
+            return "a number of four hexadecimal digits, such as '0x2204'"
         return _PATTERNS.get(str(loc[-1]), "a text without control characters")
     if kind == "literal_error":
-        return f"one of {context.get('expected', '')}"
+        words = str(context.get("expected", ""))
+        return f"one of {words.replace('True', 'true').replace('False', 'false')}"
     if kind == "string_too_long":
         return f"at most {context.get('max_length')} characters"
     for name, words in _BOUNDS.items():

@@ -269,23 +269,6 @@ class TaskRule(Section):
     model: Name = Field(description="The model that then answers.")
 
 
-class GpuSettings(Section):
-    """How local models use the graphics cards. Kept for the tools that read it."""
-
-    cuda_visible_devices: str | None = Field(
-        default=None,
-        max_length=200,
-        description='Index or UUID of the card that may be used, as text: `"1"`.',
-    )
-    gpu_layers: int | None = Field(
-        default=None, ge=-1, description="Layers on the card; -1 is all of them."
-    )
-    num_gpu: int | None = Field(default=None, ge=0, description="How many cards.")
-    gpu_memory_fraction: float | None = Field(
-        default=None, gt=0, le=1, description="Share of the card's memory, up to 1."
-    )
-
-
 class PerformanceThresholds(Section):
     """What counts as good enough for a local model."""
 

@@ -6,6 +6,8 @@ and no CUDA library.
 """
 
 from model_manager.gpu._cards import Gpu, GpuProcess, Inventory, UnreadableGpu
+from model_manager.gpu._environment import apply_gpu_environment, gpu_environment
+from model_manager.gpu._here import this_machine
 from model_manager.gpu._machine import (
     CudaDevice,
     CudaPort,
@@ -16,23 +18,47 @@ from model_manager.gpu._machine import (
     TorchFacts,
 )
 from model_manager.gpu._policy import CardModel, GpuPolicy
+from model_manager.gpu._settings import policy_of
 from model_manager.gpu._verdict import Check, CheckStatus, Verdict
+from model_manager.gpu.fit import (
+    CardMemory,
+    Fit,
+    FitState,
+    Measured,
+    ModelShape,
+    fit,
+    shape_from_show,
+)
+from model_manager.gpu.guard import check_gpu, validate_rtx3090_mandatory
 
 __all__ = [
+    "CardMemory",
     "CardModel",
     "Check",
     "CheckStatus",
     "CudaDevice",
     "CudaPort",
     "CudaView",
+    "Fit",
+    "FitState",
     "Gpu",
     "GpuPolicy",
     "GpuProcess",
     "Inventory",
     "Machine",
+    "Measured",
+    "ModelShape",
     "NvmlPort",
     "SystemPort",
     "TorchFacts",
     "UnreadableGpu",
     "Verdict",
+    "apply_gpu_environment",
+    "check_gpu",
+    "fit",
+    "gpu_environment",
+    "policy_of",
+    "shape_from_show",
+    "this_machine",
+    "validate_rtx3090_mandatory",
 ]

@@ -80,6 +80,10 @@ class SystemPort(Protocol):
         """Return whether this is Linux inside Windows (WSL)."""
         ...
 
+    def free_memory(self) -> int | None:
+        """Return the bytes of its own memory that are free; `None` where unknown."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:

@@ -86,7 +86,8 @@ class Verdict:
         error = failure.error if failure.status == "failed" else GpuNotCheckedError
         expected = f" (expected: {failure.expected})" if failure.expected else ""
         message = f"{self.policy}: {failure.seen}{expected}."
-        raise error(message, remedy=failure.remedy, rule=failure.rule, verdict=self)
+        remedy = failure.remedy or "'model-manager gpu check' lists every rule."
+        raise error(message, remedy=remedy, rule=failure.rule, verdict=self)
 
     def to_dict(self) -> dict[str, object]:
         """Return the verdict as plain data, ready for JSON."""

@@ -6,7 +6,7 @@ goes wrong into a `ProviderError`; it knows no other adapter, no retry and no pr
 Importing this door loads no HTTP library; it is loaded when the first client is made.
 """
 
-from model_manager.providers._inventory import LocalInventory
+from model_manager.providers._inventory import LocalInventory, LocalMemory
 from model_manager.providers._loops import LoopLocal
 from model_manager.providers._pool import HttpPool
 from model_manager.providers._registry import (
@@ -19,6 +19,7 @@ from model_manager.providers._wire import WireError, WireFault
 __all__ = [
     "HttpPool",
     "LocalInventory",
+    "LocalMemory",
     "LoopLocal",
     "ProviderFactory",
     "WireError",

@@ -57,6 +57,7 @@ def judge(candidate: Candidate, needs: Needs, facts: Facts) -> Refusal | None:
         )
     return (
         _refused_by_presence(candidate, facts)
+        or _refused_by_card(candidate, facts)
         or _refused_by_capability(candidate, needs)
         or _refused_by_window(candidate, needs)
         or _refused_by_rest(candidate, facts)
@@ -111,6 +112,15 @@ def _refused_by_capability(candidate: Candidate, needs: Needs) -> Refusal | None
                 "Name one that can, or correct 'capabilities' in the configuration.",
             )
     return None
+
+
+def _refused_by_card(candidate: Candidate, facts: Facts) -> Refusal | None:
+    faults = facts.card_faults
+    found = faults.get((candidate.endpoint, ""))
+    found = found or faults.get((candidate.endpoint, candidate.model))
+    if found is None:
+        return None
+    return Refusal(candidate, found.code, found.reason, found.remedy)
 
 
 def _refused_by_window(candidate: Candidate, needs: Needs) -> Refusal | None:

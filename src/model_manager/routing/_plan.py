@@ -209,3 +209,8 @@ def _notes(
     used = {candidate.endpoint for candidate in candidates}
     for endpoint in sorted(used & facts.unchecked):
         yield f"the models installed at {endpoint} were not checked"
+    for candidate in candidates:
+        for model in ("", candidate.model):
+            note = facts.card_notes.get((candidate.endpoint, model))
+            if note is not None:
+                yield f"{candidate.label}: {note}"

@@ -84,14 +84,15 @@ def best_installed(
 ) -> Wish | None:
     """Return the best local model that a server says it really has, if any was asked.
 
-    Best is: not known to lack what the call needs, not larger than the card can hold
-    by `max_vram_usage_percent`, made for code when the task is code, listed in the
-    configuration, then the largest.
+    Best is: not refused for the card, not known to lack what the call needs, not larger
+    than the card can hold by `max_vram_usage_percent`, made for code when the task is
+    code, listed in the configuration, then the largest.
     """
     ranked = [
         (
+            (endpoint, name) not in facts.card_faults,
             model.capabilities is None or model.capabilities.issuperset(capabilities),
-            _rank(config, endpoint, model, task=task),
+            _rank(config, endpoint, model, task=task, card=facts.card_memory),
             endpoint,
             name,
         )
@@ -102,23 +103,28 @@ def best_installed(
     ]
     if not ranked:
         return None
-    _, _, endpoint, name = max(ranked)
+    *_, endpoint, name = max(ranked)
     return Wish("installed", name, "the best installed local model", endpoint)
 
 
 _CARD_BYTES = 24 * 1024**3
-"""Memory of the one card that local models may use, an RTX 3090."""
+"""Memory of the card that local models may use where none was read: an RTX 3090's."""
 
 
 def _rank(
-    config: Config, endpoint: str, model: InstalledModel, *, task: str | None
+    config: Config,
+    endpoint: str,
+    model: InstalledModel,
+    *,
+    task: str | None,
+    card: int | None,
 ) -> tuple[bool, bool, bool, int]:
     thresholds = config.performance_thresholds
     percent = (thresholds.max_vram_usage_percent if thresholds else None) or 100.0
     size = model.size or 0
     is_coder = "code" in model.name or "coder" in model.name
     return (
-        size <= _CARD_BYTES * percent / 100,
+        size <= (card or _CARD_BYTES) * percent / 100,
         is_coder == (task == _CODE_TASK),
         any(r.endpoint.name == endpoint for r in config.models_named(model.name)),
         size,

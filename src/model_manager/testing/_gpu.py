@@ -128,11 +128,13 @@ class FakeSystem:
         torch: TorchFacts | None = None,
         cards_on_bus: int | None = None,
         is_wsl: bool = False,
+        free_memory: int | None = None,
     ) -> None:
         """Describe the system; `torch=None` says that PyTorch is not installed."""
         self.torch_facts = torch
         self.bus_count = cards_on_bus
         self.inside_windows = is_wsl
+        self.memory_free = free_memory
 
     def torch(self) -> TorchFacts | None:
         """Return what is known of PyTorch; `None` where it is not installed."""
@@ -145,6 +147,10 @@ class FakeSystem:
     def is_wsl(self) -> bool:
         """Return whether this is Linux inside Windows."""
         return self.inside_windows
+
+    def free_memory(self) -> int | None:
+        """Return the bytes of the machine's own memory that are free."""
+        return self.memory_free
 
 
 def _shown(card: Gpu) -> CudaDevice:

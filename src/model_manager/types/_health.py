@@ -50,6 +50,9 @@ class Health:
     empty where all is well."""
     ledger_problem: str = ""
     """Why the ledger cannot be written now, and what to do; empty where all is well."""
+    gpu_problem: str = ""
+    """Why the guard keeps models from being asked, and what to do; empty where it does
+    not, or is not required."""
 
     @property
     def ok(self) -> bool:

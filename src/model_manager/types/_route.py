@@ -25,6 +25,8 @@ RefusalCode: TypeAlias = Literal[
     "resting",
     "budget",
     "unpriced",
+    "gpu",
+    "vram",
 ]
 RestKind: TypeAlias = Literal["breaker", "cooldown", "suspended"]
 
@@ -82,12 +84,37 @@ class InstalledModel:
     name: str
     size: int | None = None
     """Bytes on disk."""
+    digest: str | None = None
+    """What tells this version of it from any other."""
     capabilities: frozenset[str] | None = None
     """Our names of what it can do, and `completion` where it can chat; `None` when the
     server does not tell."""
     context_window: int | None = None
     remote_host: str | None = None
     """Set when the server would forward the request: such a model is not local."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A model that a local server holds in memory now."""
+
+    name: str
+    size: int | None = None
+    """Bytes that it takes in all."""
+    size_vram: int | None = None
+    """How many of them lie on the card, as the server believes."""
+    context_length: int | None = None
+    """Tokens of context of each of its slots."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardFault:
+    """Why the graphics card keeps a candidate from being asked."""
+
+    code: Literal["gpu", "vram"]
+    """`gpu`: the guard refuses; `vram`: the model does not fit."""
+    reason: str
+    remedy: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +186,14 @@ class Facts:
     there are any, local models go first, then cheaper ones."""
     unread_budgets: tuple[str, ...] = ()
     """Names of budgets that this request counts in and that were not looked at yet."""
+    card_faults: Mapping[tuple[str, str], CardFault] = field(default_factory=dict)
+    """(endpoint, model) -> why the card keeps it from being asked; the model is empty
+    where it is the whole endpoint."""
+    card_notes: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """(endpoint, model) -> what is to be known of it and the card, in words; the model
+    is empty where it is the whole endpoint."""
+    card_memory: int | None = None
+    """Bytes of the card that local models may use; `None` where none was read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

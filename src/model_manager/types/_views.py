@@ -187,6 +187,7 @@ def health_dict(health: Health) -> dict[str, object]:
         "config_version": health.config_version,
         "config_problem": health.config_problem or None,
         "ledger_problem": health.ledger_problem or None,
+        "gpu_problem": health.gpu_problem or None,
     }
 
 
@@ -202,6 +203,8 @@ def health_text(health: Health) -> str:
         lines.append(f"{_STALE}: {health.config_problem}")
     if health.ledger_problem:
         lines.append(health.ledger_problem)
+    if health.gpu_problem:
+        lines.append(f"the card may not be used: {health.gpu_problem}")
     return "\n".join(lines)
 
 
@@ -215,6 +218,8 @@ def health_html(health: Health) -> str:
         rows.append(("configuration", "", "not in force", health.config_problem))
     if health.ledger_problem:
         rows.append(("ledger", "", "cannot be written", health.ledger_problem))
+    if health.gpu_problem:
+        rows.append(("gpu", "", "may not be used", health.gpu_problem))
     return _table(("endpoint", "kind", "status", "detail"), rows)
 
 

@@ -14,7 +14,7 @@ from model_manager.config import is_cloud_name
 from model_manager.errors import MalformedResponseError, RemoteModelError
 from model_manager.providers._bodies import read_json
 from model_manager.providers.ollama._errors import Failures
-from model_manager.types import Clock, InstalledModel
+from model_manager.types import Clock, InstalledModel, LoadedModel
 
 Read = Callable[[], Awaitable[bytes]]
 """Fetches the body of `/api/tags`; raises a `ProviderError` where it fails."""
@@ -155,15 +155,40 @@ def parse_inventory(body: bytes) -> InstalledModels | None:
 def _model(row: Mapping[str, object]) -> InstalledModel:
     name = row.get("name") or row.get("model")
     size = row.get("size")
+    digest = row.get("digest")
     details = row.get("details")
     window = details.get("context_length") if isinstance(details, dict) else None
     return InstalledModel(
         name=name if isinstance(name, str) else "",
         size=size if isinstance(size, int) else None,
+        digest=digest if isinstance(digest, str) else None,
         capabilities=_abilities(row.get("capabilities")),
         context_window=window if isinstance(window, int) and window > 0 else None,
         remote_host=_remote_host(row),
     )
+
+
+def parse_loaded(body: bytes) -> tuple[LoadedModel, ...] | None:
+    """Return the models of an answer of `/api/ps`, or `None` if it is not one."""
+    decoded = read_json(body)
+    rows = decoded.get("models") if isinstance(decoded, dict) else None
+    if not isinstance(rows, list):
+        return None
+    return tuple(
+        LoadedModel(
+            name=name,
+            size=_bytes(row.get("size")),
+            size_vram=_bytes(row.get("size_vram")),
+            context_length=_bytes(row.get("context_length")),
+        )
+        for row in rows
+        if isinstance(row, dict) and isinstance(name := row.get("name"), str)
+    )
+
+
+def _bytes(value: object) -> int | None:
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_number and isinstance(value, int) and value >= 0 else None
 
 
 def _remote_host(row: Mapping[str, object]) -> str | None:

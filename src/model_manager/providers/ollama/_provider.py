@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -21,13 +23,14 @@ from model_manager.providers._streams import drain, replay
 from model_manager.providers._wire import WireError
 from model_manager.providers.ollama import _decode, _encode
 from model_manager.providers.ollama._errors import Failures
-from model_manager.providers.ollama._inventory import Inventory
+from model_manager.providers.ollama._inventory import Inventory, parse_loaded
 from model_manager.types import (
     Attempt,
     Chunk,
     Clock,
     EndpointHealth,
     InstalledModel,
+    LoadedModel,
     Reply,
 )
 
@@ -109,6 +112,17 @@ class OllamaProvider:
             refused=getattr(failure, "address", ""),
         )
 
+    async def describe(self, model: str) -> Mapping[str, object] | None:
+        """Return what `/api/show` says of a model; `None` where it says nothing."""
+        body = json.dumps({"model": model}).encode()
+        answer = await self._asked("/api/show", content=body)
+        return None if answer is None else _decode.json_object(answer)
+
+    async def loaded(self) -> tuple[LoadedModel, ...] | None:
+        """Return what `/api/ps` lists; `None` where it says nothing."""
+        answer = await self._asked("/api/ps")
+        return None if answer is None else parse_loaded(answer)
+
     async def aclose(self) -> None:
         """Forget what is installed; the connections are the pool's."""
         self._inventory.forget()
@@ -169,11 +183,25 @@ class OllamaProvider:
             self._inventory.forget()
         raise failure
 
+    async def _asked(self, path: str, *, content: bytes | None = None) -> bytes | None:
+        """Return an answer that the server can also go without giving."""
+        with contextlib.suppress(ProviderError, TimeoutError):
+            async with self._clock.timeout(_CHECK_SECONDS):
+                return await self._get(path, content=content)
+        return None
+
     async def _get(
-        self, path: str, *, connect: float = _CONNECT_SECONDS, stays: bool = False
+        self,
+        path: str,
+        *,
+        content: bytes | None = None,
+        connect: float = _CONNECT_SECONDS,
+        stays: bool = False,
     ) -> bytes:
         failures = self._failures()
-        answer = await self._send(path, connect=connect, failures=failures, stays=stays)
+        answer = await self._send(
+            path, connect=connect, failures=failures, content=content, stays=stays
+        )
         try:
             body = await _whole(answer, failures)
         finally:
