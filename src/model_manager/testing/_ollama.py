@@ -204,7 +204,7 @@ class OllamaWire:
                 "llama.vocab_size": 879,
                 "tokenizer.ggml.tokens": None,
             },
-            "tensors": [{"name": "output.weight", "type": "F32", "shape": [128, 879]}],
+            "tensors": list(_tensors(model.size)),
             "capabilities": sorted(_capabilities(model) or {"completion"}),
             "modified_at": _CREATED,
         }
@@ -224,6 +224,14 @@ class OllamaWire:
         reason = "unload" if unload else "load"
         done = {"done": True, "done_reason": reason}
         return Page(as_json(_object(name, {"content": ""}) | done), 200, _JSON)
+
+
+def _tensors(size: int | None) -> Iterator[dict[str, Any]]:
+    """Yield tensors that together are as large as the model is said to be."""
+    yield {"name": "output.weight", "type": "F32", "shape": [128, 879]}
+    yield {"name": "token_embd.weight", "type": "F32", "shape": [128, 879]}
+    if size is not None:
+        yield {"name": "blk.0.ffn_up.weight", "type": "F16", "shape": [size // 2]}
 
 
 def _capabilities(model: InstalledModel) -> frozenset[str] | None:

@@ -1,0 +1,291 @@
+"""The card in a call's way: who is refused for it, and who answers instead."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from model_manager import ModelManager, NoCandidateError
+from model_manager.errors import DriverNotLoadedError, LocalOnlyUnavailableError
+from model_manager.gpu import Gpu, Machine
+from model_manager.testing import (
+    FakeCuda,
+    FakeNvml,
+    FakeSystem,
+    OllamaServer,
+    ScriptedProvider,
+    rtx_3090,
+    rtx_5060_ti,
+)
+from model_manager.types import InstalledModel
+
+GIB = 1024**3
+STANDARD = {
+    "CUDA_VISIBLE_DEVICES": "1",
+    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    "PYTORCH_CUDA_ALLOC_CONF": "max_split_size_mb:1024",
+}
+MIXTRAL, CODER, SMALL = "mixtral-8x7b", "qwen-coder-32b", "llama3:8b"
+MODELS = (
+    InstalledModel(name=MIXTRAL, size=26 * GIB),
+    InstalledModel(name=CODER, size=18 * GIB),
+    InstalledModel(name=SMALL, size=6 * GIB),
+)
+
+
+class Place:
+    """A machine whose card can change, a server on it, and a cloud."""
+
+    def __init__(self, server: OllamaServer, cards: tuple[Gpu, ...]) -> None:
+        self.server = server
+        self.nvml = FakeNvml(*cards)
+        self.cuda = FakeCuda(rtx_3090())
+        self.cloud = ScriptedProvider()
+        self.system = FakeSystem()
+        self.environ: dict[str, str] = dict(STANDARD)
+
+    def manager(
+        self, *, local: str = CODER, gpu: Mapping[str, Any] | None = None, **more: Any
+    ) -> ModelManager:
+        settings: dict[str, Any] = {
+            "version": "1.1.0",
+            "agent_models": {
+                "a": {
+                    "local": local,
+                    "primary": "claude-opus-5-5",
+                    "prefer_local": True,
+                }
+            },
+            "model_providers": {
+                "ollama": {
+                    "base_url": self.server.base_url,
+                    "models": {m.name: {} for m in MODELS},
+                }
+            },
+            **more,
+        }
+        if gpu is not None:
+            settings["gpu_settings"] = gpu
+        machine = Machine(
+            nvml=self.nvml,
+            cuda=self.cuda,
+            system=self.system,
+            environ=self.environ,
+        )
+        return ModelManager(
+            settings,
+            providers={"anthropic": self.cloud.factory},
+            environ={"ANTHROPIC_API_KEY": "k"},
+            machine=machine,
+        )
+
+    async def unload(self, model: str) -> None:
+        """Let the server forget a model that it has loaded."""
+        body = json.dumps({"model": model, "keep_alive": 0}).encode()
+        request = urllib.request.Request(  # noqa: S310 - a server of this test
+            f"{self.server.base_url}/api/chat", data=body
+        )
+        with await asyncio.to_thread(urllib.request.urlopen, request) as answer:
+            answer.read()
+
+    def asked(self, path: str) -> int:
+        return sum(1 for request in self.server.requests if request.path == path)
+
+
+@asynccontextmanager
+async def place(*cards: Gpu) -> AsyncIterator[Place]:
+    async with OllamaServer(models=MODELS) as server:
+        yield Place(server, cards or (rtx_5060_ti(), rtx_3090()))
+
+
+async def test_a_model_larger_than_the_card_is_refused_with_advice() -> None:
+    async with place() as here, here.manager(local=MIXTRAL) as manager:
+        response = await manager.generate("a", "Bonjour")
+
+    (refusal,) = [r for r in response.route.refused if r.code == "vram"]
+    assert refusal.candidate.model == MIXTRAL
+    assert "26" in refusal.reason
+    assert "GiB" in refusal.reason
+    assert refusal.remedy
+    assert response.provider == "anthropic"
+
+
+async def test_the_best_installed_model_that_fits_stands_in_for_it() -> None:
+    async with place() as here, here.manager(local=MIXTRAL) as manager:
+        response = await manager.generate(
+            "a", "Secret", task="code", privacy="local_only"
+        )
+
+    assert response.model == CODER
+    assert response.is_local
+
+
+async def test_what_fits_is_asked_and_its_server_is_described_once() -> None:
+    async with place() as here, here.manager(local=SMALL) as manager:
+        for _ in range(3):
+            response = await manager.generate("a", "Bonjour")
+
+        assert response.model == SMALL
+        assert here.asked("/api/show") == 1
+
+
+async def test_the_share_of_the_card_that_may_be_used_counts() -> None:
+    thresholds = {"max_vram_usage_percent": 60}
+    async with (
+        place() as here,
+        here.manager(local=CODER, performance_thresholds=thresholds) as manager,
+    ):
+        response = await manager.generate("a", "Bonjour", privacy="local_only")
+
+    assert response.model == SMALL
+    assert [r.candidate.model for r in response.route.refused if r.code == "vram"] == [
+        CODER
+    ]
+
+
+async def test_a_card_that_others_have_filled_meanwhile_is_left_to_them() -> None:
+    async with place() as here, here.manager(local=CODER) as manager:
+        await manager.generate("a", "warm up", privacy="local_only")
+        await here.unload(CODER)
+        here.nvml.cards = (rtx_5060_ti(), rtx_3090(memory_used=12 * GIB))
+
+        response = await manager.generate("a", "Bonjour")
+
+    skipped = response.attempts[0]
+    assert skipped.outcome == "skipped"
+    assert getattr(skipped.error, "code", "") == "vram"
+    assert "now" in str(skipped.error)
+    assert response.provider == "anthropic"
+
+
+async def test_what_the_server_would_unload_counts_as_room() -> None:
+    async with place() as here, here.manager(local=CODER) as manager:
+        await manager.generate("a", "warm up", model=SMALL)
+        here.nvml.cards = (rtx_5060_ti(), rtx_3090(memory_used=7 * GIB))
+
+        response = await manager.generate("a", "Bonjour")
+
+    assert response.model == CODER
+
+
+async def test_without_a_card_nothing_is_refused_for_it() -> None:
+    async with place() as here, here.manager(local=MIXTRAL) as manager:
+        here.nvml.error = DriverNotLoadedError("it is not loaded.")
+        response = await manager.generate("a", "Bonjour")
+
+        assert response.model == MIXTRAL
+        assert here.asked("/api/show") == 0
+    assert here.nvml.reads == 1
+
+
+async def test_a_cloud_model_costs_no_look_at_the_card() -> None:
+    async with place() as here:
+        settings = {
+            "version": "1.1.0",
+            "agent_models": {"a": {"primary": "claude-opus-5-5"}},
+            "model_providers": {},
+        }
+        machine = Machine(
+            nvml=here.nvml, cuda=here.cuda, system=FakeSystem(), environ={}
+        )
+        async with ModelManager(
+            settings,
+            providers={"anthropic": here.cloud.factory},
+            environ={"ANTHROPIC_API_KEY": "k"},
+            machine=machine,
+        ) as manager:
+            await manager.generate("a", "Bonjour")
+
+    assert here.nvml.reads == 0
+
+
+async def test_a_required_card_that_is_wrong_refuses_local_models_with_the_verdict() -> (
+    None
+):
+    async with place() as here:
+        here.environ["CUDA_VISIBLE_DEVICES"] = "0"
+        here.cuda.cards = (rtx_5060_ti(),)
+        async with here.manager(gpu={"require_gpu": "local"}) as manager:
+            response = await manager.generate("a", "Bonjour")
+            health = await manager.health()
+            with pytest.raises(LocalOnlyUnavailableError) as private:
+                await manager.generate("a", "Secret", privacy="local_only")
+
+    assert response.provider == "anthropic"
+    reasons = [r.reason for r in response.route.refused if r.code == "gpu"]
+    assert reasons
+    assert "RTX 5060 Ti" in reasons[0]
+    assert rtx_3090().uuid in health.gpu_problem
+    assert rtx_3090().uuid in str(health)
+    assert "RTX 5060 Ti" in str(private.value.route)
+    assert here.asked("/api/chat") == 0
+
+
+async def test_a_required_card_that_is_right_changes_nothing() -> None:
+    async with place() as here, here.manager(gpu={"require_gpu": "local"}) as manager:
+        before = manager.explain("a", "Bonjour")
+        response = await manager.generate("a", "Bonjour")
+        health = await manager.health()
+
+    assert any("not checked yet" in note for note in before.notes)
+    assert response.model == CODER
+    assert not health.gpu_problem
+
+
+async def test_a_card_required_of_everybody_leaves_nobody_without_it() -> None:
+    async with place() as here:
+        here.nvml.error = DriverNotLoadedError("it is not loaded.")
+        async with here.manager(gpu={"require_gpu": True}) as manager:
+            with pytest.raises(NoCandidateError) as raised:
+                await manager.generate("a", "Bonjour")
+
+    assert {r.code for r in raised.value.route.refused} == {"gpu"}
+    assert not here.cloud.attempts
+
+
+async def test_a_card_that_is_lost_between_two_calls_is_not_used() -> None:
+    async with place() as here, here.manager(gpu={"require_gpu": "local"}) as manager:
+        first = await manager.generate("a", "Bonjour")
+        here.nvml.cards = (rtx_5060_ti(),)
+        second = await manager.generate("a", "Bonjour")
+
+    assert first.model == CODER
+    assert second.provider == "anthropic"
+    assert getattr(second.attempts[0].error, "code", "") == "gpu"
+
+
+async def test_the_card_of_another_machine_is_not_taken_for_this_ones() -> None:
+    async with place() as here:
+        providers = {
+            "lab": {
+                "kind": "ollama",
+                "base_url": "http://192.168.7.9:11434",
+                "data_zone": "local",
+                "models": {CODER: {}},
+            }
+        }
+        async with here.manager(
+            gpu={"require_gpu": "local"}, model_providers=providers
+        ) as manager:
+            await manager.health()
+            route = manager.explain("a", "Bonjour")
+
+    (refusal,) = [r for r in route.refused if r.candidate.endpoint == "lab"]
+    assert refusal.code == "gpu"
+    assert "another machine" in refusal.reason
+
+
+async def test_who_may_run_partly_on_the_processor_may_be_larger() -> None:
+    async with place() as here:
+        here.system.memory_free = 64 * GIB
+        async with here.manager(local=MIXTRAL, gpu={"allow_offload": True}) as manager:
+            response = await manager.generate("a", "Bonjour")
+
+    assert response.model == MIXTRAL
+    assert any("offload" in note for note in response.route.notes)
