@@ -14,6 +14,8 @@ BreakerChanged      a model is left alone, tried out, or back
 BudgetReached       a budget is used to its mark, or wholly
 LedgerFailed        the ledger cannot be written; lines wait beside it
 LedgerRecovered     it can, and what waited is in it
+GpuAlertRaised      something is wrong with a card, or with what runs on it
+GpuAlertCleared     it is well again
 ConfigReloaded      a new configuration is in force
 ConfigRejected      a new configuration is wrong; the old one stays
 ```
@@ -45,6 +47,9 @@ __all__ = [
     "Decided",
     "EgressRefused",
     "Event",
+    "GpuAlertCleared",
+    "GpuAlertKind",
+    "GpuAlertRaised",
     "HedgeStarted",
     "LedgerFailed",
     "LedgerRecovered",
@@ -53,6 +58,16 @@ __all__ = [
 
 BreakerState: TypeAlias = Literal[
     "closed", "open", "half_open", "cooldown", "suspended"
+]
+
+GpuAlertKind: TypeAlias = Literal[
+    "temperature",
+    "vram",
+    "utilization",
+    "throttling",
+    "wrong_card",
+    "foreign_process",
+    "unreadable",
 ]
 
 
@@ -221,6 +236,39 @@ class LedgerRecovered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GpuAlertRaised:
+    """Something is wrong with a card, or with what runs on it, and stays so.
+
+    Told by a `gpu.GpuMonitor`, in its own thread, once until it is cleared.
+    """
+
+    kind: GpuAlertKind
+    card: str
+    """The card's name and number; empty where it is about all of them."""
+    uuid: str
+    """The card's UUID; empty where it is not known."""
+    what: str
+    remedy: str
+    value: float | None = None
+    """What was measured: degrees Celsius or percent, by kind; a process's number."""
+    limit: float | None = None
+    """From where on it is too much."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuAlertCleared:
+    """What a `GpuAlertRaised` told of is over."""
+
+    kind: GpuAlertKind
+    card: str
+    uuid: str
+    what: str
+    """What had been wrong."""
+    seconds: float
+    """For how long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigReloaded:
     """A new configuration is in force; calls under way finish on the old one."""
 
@@ -251,6 +299,8 @@ Event: TypeAlias = (
     | ConfigReloaded
     | Decided
     | EgressRefused
+    | GpuAlertCleared
+    | GpuAlertRaised
     | HedgeStarted
     | LedgerFailed
     | LedgerRecovered

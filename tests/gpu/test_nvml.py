@@ -263,7 +263,7 @@ def test_a_process_that_computes_and_draws_is_one_process(place: Place) -> None:
     (found,) = place.read(rtx_3090(processes=tuple(held)))["gpus"]
 
     assert found["processes"] == [
-        {"pid": 9, "kind": "compute", "name": "game", "memory": 900}
+        {"pid": 9, "kind": "both", "name": "game", "memory": 900}
     ]
 
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
-ProcessKind: TypeAlias = Literal["compute", "graphics"]
+ProcessKind: TypeAlias = Literal["compute", "graphics", "both"]
+"""What a process does on a card. `both` is mostly a program with a window: on Windows
+nearly all of them are."""
 
-NVIDIA = 0x10DE
+NVIDIA: Final = 0x10DE
 """NVIDIA's vendor number on the PCI bus."""
+_HELD_BACK: Final = frozenset(
+    {
+        "hw_slowdown",
+        "hw_thermal_slowdown",
+        "hw_power_brake_slowdown",
+        "sw_thermal_slowdown",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +88,16 @@ class Gpu:
     driver_version: str | None = None
     cuda_version: tuple[int, int] | None = None
     """The newest CUDA that the driver can run; not the one that a program brings."""
+
+    @property
+    def held_back(self) -> tuple[str, ...] | None:
+        """The reasons for low clocks that mean heat or bad power; `None`: unknown.
+
+        Being idle, a power limit, and clocks that somebody has set are none.
+        """
+        if self.throttle_reasons is None:
+            return None
+        return tuple(one for one in self.throttle_reasons if one in _HELD_BACK)
 
     @property
     def pci_order(self) -> tuple[int, int, int]:

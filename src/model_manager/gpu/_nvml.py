@@ -5,16 +5,21 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
-import ntpath
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType, ModuleType
 from typing import Any, Final, Literal, TypeAlias
 
 from model_manager.errors import NvmlError
-from model_manager.gpu._cards import Gpu, GpuProcess, Inventory, UnreadableGpu
-from model_manager.gpu._nvml_failures import failure, no_answer
+from model_manager.gpu._cards import (
+    Gpu,
+    GpuProcess,
+    Inventory,
+    ProcessKind,
+    UnreadableGpu,
+)
+from model_manager.gpu._nvml_words import failure, no_answer, program_of, reasons_of
 from model_manager.gpu._patience import Patience
 
 _UNINITIALIZED: Final = 1
@@ -22,22 +27,6 @@ _LOST: Final = frozenset({15, 16})
 _Why: TypeAlias = Literal["lost", "no_permission", "timeout", "unknown"]
 _WHY: Final[Mapping[int, _Why]] = MappingProxyType(
     {4: "no_permission", 10: "timeout", 15: "lost", 16: "lost"}
-)
-# Bits of nvmlDeviceGetCurrentClocksEventReasons, as nvml.h names them.
-_REASONS: Final[Mapping[int, str]] = MappingProxyType(
-    {
-        0x1: "gpu_idle",
-        0x2: "applications_clocks_setting",
-        0x4: "sw_power_cap",
-        0x8: "hw_slowdown",
-        0x10: "sync_boost",
-        0x20: "sw_thermal_slowdown",
-        0x40: "hw_thermal_slowdown",
-        0x80: "hw_power_brake_slowdown",
-        0x100: "display_clock_setting",
-        0x200: "board_limit",
-        0x400: "reliability",
-    }
 )
 _ANEW: Final = 60.0
 """Seconds after which NVML is started anew while a card is lost: a card that was reset
@@ -335,10 +324,7 @@ def _reasons(asker: _Asker, handle: Any) -> tuple[str, ...] | None:
         ),
         handle,
     )
-    if bits is None:
-        return None
-    places = (1 << place for place in range(bits.bit_length()))
-    return tuple(_REASONS.get(bit, hex(bit)) for bit in places if bits & bit)
+    return None if bits is None else reasons_of(bits)
 
 
 def _instances(asker: _Asker, handle: Any) -> Iterator[str]:
@@ -355,17 +341,22 @@ def _processes(asker: _Asker, handle: Any) -> tuple[GpuProcess, ...] | None:
     if compute is None:
         return None
     graphics = _running(asker, "nvmlDeviceGetGraphicsRunningProcesses", handle) or {}
-    found = [
-        GpuProcess(pid=pid, kind="compute", name=_name(asker, pid), memory=memory)
-        for pid, memory in compute.items()
-    ]
-    found += [
-        GpuProcess(pid=pid, kind="graphics", name=_name(asker, pid), memory=memory)
-        for pid, memory in graphics.items()
-        # One that does both is in both lists, each time with all of its memory.
-        if pid not in compute
-    ]
-    return tuple(found)
+    # One that does both is in both lists, each time with all of its memory.
+    return tuple(
+        GpuProcess(
+            pid=pid,
+            kind=_kind(pid, compute, graphics),
+            name=program_of(asker.ask("nvmlSystemGetProcessName", pid)),
+            memory=memory,
+        )
+        for pid, memory in (compute | graphics | compute).items()
+    )
+
+
+def _kind(pid: int, compute: Container[int], graphics: Container[int]) -> ProcessKind:
+    if pid not in graphics:
+        return "compute"
+    return "both" if pid in compute else "graphics"
 
 
 def _running(asker: _Asker, name: str, handle: Any) -> dict[int, int | None] | None:
@@ -380,18 +371,3 @@ def _running(asker: _Asker, name: str, handle: Any) -> dict[int, int | None] | N
         known = before is not None and one.usedGpuMemory is not None
         found[one.pid] = before + one.usedGpuMemory if known else None
     return found
-
-
-def _name(asker: _Asker, pid: int) -> str | None:
-    """Return a program's file name and nothing of its arguments, which may be secret.
-
-    On Linux, NVML tells the first word of the command line; programs that write their
-    own title put all of it there. On Windows it tells a whole path, with its spaces.
-    """
-    told = asker.ask("nvmlSystemGetProcessName", pid)
-    if not told:
-        return None
-    if told[1:3] == ":\\":
-        return ntpath.basename(told) or None
-    words = told.split()
-    return words[0].rpartition("/")[2].rstrip(":") or None if words else None

@@ -29,6 +29,8 @@ _LEVELS: Final[Mapping[type[object], int]] = MappingProxyType(
         events.EgressRefused: logging.ERROR,
         events.CandidateSkipped: logging.INFO,
         events.Decided: logging.INFO,
+        events.GpuAlertCleared: logging.INFO,
+        events.GpuAlertRaised: logging.WARNING,
         events.HedgeStarted: logging.INFO,
         events.LedgerFailed: logging.ERROR,
         events.LedgerRecovered: logging.WARNING,
@@ -40,8 +42,8 @@ class EventLog:
     """Writes events to the standard library's logger `model_manager.events`.
 
     A breaker that changes and a call that fails are warnings, a refused connection or
-    configuration an error, a decision after a failure information; whatever belongs
-    to a call that goes well is for debugging.
+    configuration an error, a decision after a failure information, an alert about a
+    card a warning; whatever belongs to a call that goes well is for debugging.
     """
 
     def __call__(self, event: Event) -> None:

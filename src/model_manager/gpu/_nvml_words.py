@@ -1,7 +1,8 @@
-"""From NVML's numbers to errors that say what to do."""
+"""What NVML's numbers and words mean: errors, reasons, programs."""
 
 from __future__ import annotations
 
+import ntpath
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -85,3 +86,41 @@ def no_answer(seconds: float) -> NvmlTimeoutError:
     """Return the error for a driver from whose calls nobody returns."""
     message = f"NVIDIA's driver did not answer within {seconds:g} seconds."
     return NvmlTimeoutError(message, remedy=_NO_ANSWER)
+
+
+# Bits of nvmlDeviceGetCurrentClocksEventReasons, as nvml.h names them.
+_REASONS: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        0x1: "gpu_idle",
+        0x2: "applications_clocks_setting",
+        0x4: "sw_power_cap",
+        0x8: "hw_slowdown",
+        0x10: "sync_boost",
+        0x20: "sw_thermal_slowdown",
+        0x40: "hw_thermal_slowdown",
+        0x80: "hw_power_brake_slowdown",
+        0x100: "display_clock_setting",
+        0x200: "board_limit",
+        0x400: "reliability",
+    }
+)
+
+
+def reasons_of(bits: int) -> tuple[str, ...]:
+    """Return why clocks are low, by name; a bit that is new here as its number."""
+    places = (1 << place for place in range(bits.bit_length()))
+    return tuple(_REASONS.get(bit, hex(bit)) for bit in places if bits & bit)
+
+
+def program_of(told: str | None) -> str | None:
+    """Return a program's file name and nothing of its arguments, which may be secret.
+
+    On Linux, NVML tells the first word of the command line; programs that write their
+    own title put all of it there. On Windows it tells a whole path, with its spaces.
+    """
+    if not told:
+        return None
+    if told[1:3] == ":\\":
+        return ntpath.basename(told) or None
+    words = told.split()
+    return words[0].rpartition("/")[2].rstrip(":") or None if words else None
