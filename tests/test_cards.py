@@ -205,9 +205,7 @@ async def test_a_cloud_model_costs_no_look_at_the_card() -> None:
     assert here.nvml.reads == 0
 
 
-async def test_a_required_card_that_is_wrong_refuses_local_models_with_the_verdict() -> (
-    None
-):
+async def test_a_required_card_that_is_wrong_refuses_local_models() -> None:
     async with place() as here:
         here.environ["CUDA_VISIBLE_DEVICES"] = "0"
         here.cuda.cards = (rtx_5060_ti(),)

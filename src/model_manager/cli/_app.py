@@ -16,6 +16,7 @@ from model_manager.cli import (
     _budget,
     _config,
     _demo,
+    _gpu,
     _prices,
     _route,
     _usage,
@@ -134,6 +135,7 @@ app.command(epilog=_demo.EXAMPLES)(_demo.demo)
 app.command(epilog=_budget.EXAMPLES)(_budget.budget)
 app.add_typer(_usage.usage_app, name="usage")
 app.add_typer(prices_app, name="prices")
+app.add_typer(_gpu.gpu_app, name="gpu")
 prices_app.command("show", epilog=_prices.SHOW_EXAMPLES)(_prices.show)
 prices_app.command("check", epilog=_prices.CHECK_EXAMPLES)(_prices.check)
 app.add_typer(config_app, name="config")

@@ -41,6 +41,7 @@ def main(
         environ: The environment to start from, instead of this process's.
     """
     options = _parser().parse_args(arguments)
+    command = _command(options.program)
     environ = os.environ if environ is None else environ
     try:
         policy = _policy(options.config)
@@ -53,7 +54,7 @@ def main(
     except ModelManagerError as error:
         _tell(error)
         return REFUSED
-    return _start(_command(options.program), environ)
+    return _start(command, environ)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m model_manager.gpu",
         description="Run a program on the one card that may be used.",
     )
-    commands = parser.add_subparsers(required=True, metavar="run")
+    commands = parser.add_subparsers(required=True, metavar="run", dest="run")
     run = commands.add_parser(
         "run",
         help="run a script, a module (-m NAME) or a program",
