@@ -474,3 +474,10 @@ def test_a_verdict_can_be_read_by_people_and_programs() -> None:
         "memory_errors",
         "throttling",
     ]
+
+
+def test_a_uuid_in_capitals_names_the_same_card() -> None:
+    named = MINE.uuid.replace("GPU-", "").upper()
+    box = Box(env=environment(CUDA_VISIBLE_DEVICES=f"GPU-{named}"))
+
+    assert check_gpu(machine=box.machine(), ask_cuda=False).passed

@@ -123,15 +123,19 @@ def _end_of_list(word: str, number: int, *, count: int) -> str:
 
 
 def _by_uuid(value: str, ordered: Sequence[Gpu]) -> tuple[tuple[Gpu, ...], str]:
-    """Read UUIDs, or beginnings that fit one card, as far as they are valid."""
+    """Read UUIDs, or beginnings that fit one card, as far as they are valid.
+
+    CUDA reads their digits in either case, as was seen on a card (docs/gpu.md).
+    """
     found: list[Gpu] = []
-    words: set[str] = set()
     for word in value.split(","):
-        if word in words:
-            return (), "a UUID stands there twice, and CUDA then shows none"
-        words.add(word)
-        fitting = [gpu for gpu in ordered if gpu.uuid.startswith(word)]
-        if not word.startswith(_UUID) or word == _UUID or len(fitting) != 1:
+        digits = word.removeprefix(_UUID).lower()
+        fitting = [
+            gpu
+            for gpu in ordered
+            if gpu.uuid.removeprefix(_UUID).lower().startswith(digits)
+        ]
+        if not word.startswith(_UUID) or not digits or len(fitting) != 1:
             how = "several cards" if len(fitting) > 1 else "no card"
             return tuple(found), f"a UUID fits {how}, which ends the list"
         if fitting[0] in found:

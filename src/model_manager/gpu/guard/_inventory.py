@@ -82,7 +82,7 @@ def bus(inventory: Inventory, on_bus: int | None) -> Check:
         return Check(
             rule=rule,
             status="passed",
-            seen=f"the driver knows all {_count(known)}",
+            seen=f"{_count(on_bus)}, which the driver knows",
         )
     return Check(
         rule=rule,
