@@ -80,11 +80,11 @@ def gpus() -> tuple[Gpu, ...]:
     Raises:
         NvmlError: Nobody can tell; the subclass says why.
     """
-    return _shared().read().gpus
+    return shared_nvml().read().gpus
 
 
 @functools.cache
-def _shared() -> Nvml:
+def shared_nvml() -> Nvml:
     return Nvml()
 
 
