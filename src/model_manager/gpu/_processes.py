@@ -48,6 +48,10 @@ class ProcessPort(Protocol):
         """Return a process and all that it started; empty where it is gone."""
         ...
 
+    def started(self, pid: int) -> float | None:
+        """Return when a process was started, in seconds since 1970."""
+        ...
+
     def available_memory(self) -> int | None:
         """Return the bytes of this machine's memory that programs can still have."""
         ...
@@ -99,6 +103,11 @@ class Processes(ProcessPort):
             return frozenset()
         children = _or_none(lambda: process.children(recursive=True)) or ()
         return frozenset({pid, *(child.pid for child in children)})
+
+    @override
+    def started(self, pid: int) -> float | None:
+        """Return when a process was started, in seconds since 1970."""
+        return _or_none(lambda: float(_psutil().Process(pid).create_time()))
 
     @override
     def available_memory(self) -> int | None:

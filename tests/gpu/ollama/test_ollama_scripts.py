@@ -44,7 +44,7 @@ HOSTILE = (
     "/m$(touch gone)",
     "/m`touch gone`",
     "/m'; touch gone; 'x",
-    '/m" & calc & "',
+    '/m" & calc & "x',
     "/m%PATH%",
     "/m%h",
     "/m^|more",

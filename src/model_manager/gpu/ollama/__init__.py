@@ -5,6 +5,16 @@ holds for a server that is started with it; of one that runs already, only what 
 counts, and nothing but the variables that are judged is ever looked at.
 """
 
+from model_manager.gpu.ollama._check import check_ollama, judge_server
+from model_manager.gpu.ollama._facts import LoadedModel, ServerFacts
+from model_manager.gpu.ollama._launch import (
+    LaunchedOllama,
+    LaunchPlan,
+    launch_ollama,
+    plan_launch,
+    run_ollama,
+)
+from model_manager.gpu.ollama._look import read_server
 from model_manager.gpu.ollama._scripts import ollama_scripts, write_scripts
 from model_manager.gpu.ollama._settings import OllamaSettings
 from model_manager.gpu.ollama._variables import (
@@ -14,10 +24,20 @@ from model_manager.gpu.ollama._variables import (
 )
 
 __all__ = [
+    "LaunchPlan",
+    "LaunchedOllama",
+    "LoadedModel",
     "OllamaSettings",
+    "ServerFacts",
     "Variable",
+    "check_ollama",
+    "judge_server",
+    "launch_ollama",
     "ollama_environment",
     "ollama_scripts",
     "ollama_variables",
+    "plan_launch",
+    "read_server",
+    "run_ollama",
     "write_scripts",
 ]
