@@ -7,13 +7,15 @@ it says its line. Runs where `xllamacpp` is installed (llama.cpp with its HTTP s
 as a Python wheel), needs nothing else, and downloads nothing.
 
 Use: `tiny_llama.py FOLDER` writes the models there, starts the servers on free ports,
-writes `FOLDER/env` (lines of `export MM_LLAMA_CHAT=<port>`) and serves until SIGTERM.
+writes `FOLDER/env` (lines of `export MM_LLAMA_CHAT=<port>`, and of MM_LLAMA_PYTHON, the
+interpreter that has llama.cpp) and serves until SIGTERM.
 """
 
 from __future__ import annotations
 
 import importlib
 import random
+import shlex
 import signal
 import struct
 import sys
@@ -280,7 +282,8 @@ def main(folder: Path) -> None:
     """Write, serve, say where, and wait to be ended."""
     stops = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, stops)
-    lines, servers = [], []
+    lines = [f"export MM_LLAMA_PYTHON={shlex.quote(sys.executable)}\n"]
+    servers = []
     for plan in PLANS:
         path = folder / f"tiny-{plan.kind}.gguf"
         write(path, plan)
@@ -289,7 +292,7 @@ def main(folder: Path) -> None:
         port = server.listening_address.rpartition(":")[2]
         lines.append(f"export MM_LLAMA_{plan.kind.upper()}={port}\n")
     ready = folder / "env.new"
-    ready.write_text("".join(lines), "ascii")
+    ready.write_text("".join(lines), "utf-8")
     ready.replace(folder / "env")
     signal.sigwait(stops)
 

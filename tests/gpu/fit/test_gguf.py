@@ -32,6 +32,7 @@ def written(path: Path, *more: Write, architecture: str = "llama") -> Path:
     writer.add_context_length(4096)
     writer.add_embedding_length(WIDTH)
     writer.add_head_count(4)
+    writer.add_feed_forward_length(128)
     for each in more or (tensors,):
         each(writer)
     writer.write_header_to_file()

@@ -164,6 +164,7 @@ def shape_of(source: Source) -> ModelShape:
         key_length=keys.head_length("attention.key_length", width, heads),
         value_length=keys.head_length("attention.value_length", width, heads),
         embedding_length=width,
+        feed_forward_length=keys.feed_forward(layers),
         heads=None if heads is None else max(heads, default=0),
         vocabulary=_first(
             keys.count("vocab_size"),
@@ -282,6 +283,16 @@ class _Keys:
             return None
         most = max(heads, default=0)
         return width // most if most else 0
+
+    def feed_forward(self, layers: int | None) -> int | None:
+        """Return the widest layer, of all experts that a token goes through."""
+        each = self.per_layer("feed_forward_length", layers)
+        if each is None:
+            return None
+        dense = max(each, default=0)
+        expert = self.count("expert_feed_forward_length") or dense
+        shared = self.count("expert_shared_feed_forward_length") or 0
+        return max(dense, (self.count("expert_used_count") or 0) * expert + shared)
 
     def window(self, layers: int | None) -> tuple[int | None, tuple[bool, ...] | None]:
         """Return the window, and which layers keep to it."""

@@ -11,16 +11,21 @@ KV cache  cells x (row of keys + row of values), over all layers
           a layer without KV heads keeps, for each slot, 4 bytes x
           ((conv_kernel - 1) x (inner_size + 2 x group_count x state_size)
            + state_size x inner_size)
-compute   4 bytes x batch x (vocabulary + 4 x embedding_length); without flash
-          attention the larger of 4 x batch x (1 + 4 x embedding_length
-          + context x (1 + heads)) and 4 x batch x (embedding_length + vocabulary)
+compute   4 bytes x batch x the largest of
+            vocabulary + 4 x embedding_length
+            3 x feed_forward_length + 5 x embedding_length
+            6 x (inner_size + 2 x group_count x state_size) + 5 x embedding_length
+            without flash attention: 1 + 4 x embedding_length + context x (1 + heads)
+          and the mask, batch x context x 2 bytes; 4 without flash attention
 projector its bytes, and 1 GiB for what it computes
 ```
 
 Sources: ggml-org/llama.cpp `src/llama-kv-cache.cpp`, `llama-kv-cache-iswa.cpp`,
 `llama-memory-recurrent.cpp` and `llama-hparams.cpp`; ollama/ollama
 `llm/llama_server.go` (projector), `server/sched.go` (batch) and, for the graph,
-`fs/ggml/ggml.go` of v0.24.0.
+`fs/ggml/ggml.go` of v0.24.0. The lines of the graph with `feed_forward_length` and
+`inner_size`, and the mask, are what llama.cpp was seen to allocate; newer versions do
+without the vocabulary's line, so that the graph is rather too large than too small.
 """
 
 from __future__ import annotations
@@ -30,7 +35,7 @@ from typing import Final
 
 from model_manager.gpu.fit._card import GIB
 from model_manager.gpu.fit._ggml import row_bytes
-from model_manager.gpu.fit._shape import ModelShape
+from model_manager.gpu.fit._shape import ModelShape, StateSpace
 
 STEP: Final = 256
 """Contexts are allocated in steps of so many cells."""
@@ -96,6 +101,7 @@ class Known:
     key_length: int
     value_length: int
     width: int
+    feed_forward: int
     heads: int
     vocabulary: int
     train_context: int
@@ -109,6 +115,7 @@ def known(shape: ModelShape) -> Known | None:
         shape.key_length,
         shape.value_length,
         shape.embedding_length,
+        shape.feed_forward_length,
         shape.heads,
         shape.vocabulary,
         shape.train_context,
@@ -116,7 +123,8 @@ def known(shape: ModelShape) -> Known | None:
     numbers = [part for part in parts if part is not None]
     if shape.unknown or shape.kv_heads is None or len(numbers) != len(parts):
         return None
-    weights, projector, keys, values, width, heads, vocabulary, context = numbers
+    weights, projector, keys, values, width, forward, *others = numbers
+    heads, vocabulary, context = others
     return Known(
         shape=shape,
         weights=weights,
@@ -125,6 +133,7 @@ def known(shape: ModelShape) -> Known | None:
         key_length=keys,
         value_length=values,
         width=width,
+        feed_forward=forward,
         heads=heads,
         vocabulary=vocabulary,
         train_context=context,
@@ -175,17 +184,28 @@ def _states(model: Known) -> int:
     space = model.shape.state_space
     if space is None:
         return 0
-    convolved = space.inner_size + 2 * space.group_count * space.state_size
-    numbers = (space.conv_kernel - 1) * convolved + space.state_size * space.inner_size
+    numbers = (space.conv_kernel - 1) * _convolved(space)
+    numbers += space.state_size * space.inner_size
     # Where no layer is without KV heads, which layers keep a state is not told: all.
     layers = model.kv_heads.count(0) or len(model.kv_heads)
     return 4 * numbers * layers
 
 
+def _convolved(space: StateSpace | None) -> int:
+    if space is None:
+        return 0
+    return space.inner_size + 2 * space.group_count * space.state_size
+
+
 def _graph(model: Known, load: Load) -> int:
-    batch = load.tokens
-    if load.flash_attention:
-        return 4 * batch * (model.vocabulary + 4 * model.width)
     context = _padded(load.num_ctx)
-    attention = 1 + 4 * model.width + context * (1 + model.heads)
-    return 4 * batch * max(attention, model.width + model.vocabulary)
+    widths = [
+        model.vocabulary + 4 * model.width,
+        3 * model.feed_forward + 5 * model.width,
+        6 * _convolved(model.shape.state_space) + 5 * model.width,
+    ]
+    mask = 2
+    if not load.flash_attention:
+        widths.append(1 + 4 * model.width + context * (1 + model.heads))
+        mask = 4
+    return load.tokens * (4 * max(widths) + mask * context)

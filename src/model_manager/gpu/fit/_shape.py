@@ -14,6 +14,7 @@ _NEEDED: Final = (
     ("value_length", "the length of its values"),
     ("embedding_length", "the width of its embeddings"),
     ("heads", "its attention heads"),
+    ("feed_forward_length", "the width of its feed-forward layers"),
     ("vocabulary", "the size of its vocabulary"),
     ("train_context", "the context that it was trained with"),
     ("weights", "the bytes of its weights"),
@@ -51,6 +52,9 @@ class ModelShape:
     """Numbers in one head's key."""
     value_length: int | None = None
     embedding_length: int | None = None
+    feed_forward_length: int | None = None
+    """Numbers that a token becomes in a feed-forward layer; in a mixture, in all the
+    experts that it goes through."""
     heads: int | None = None
     """Attention heads; of the layer with the most, where they differ."""
     vocabulary: int | None = None
