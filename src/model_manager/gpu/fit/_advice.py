@@ -11,6 +11,7 @@ from model_manager.gpu.fit._card import Limits
 from model_manager.gpu.fit._ggml import row_bytes
 from model_manager.gpu.fit._needs import STEP, Known, Load, context_of, needs
 from model_manager.gpu.fit._result import Quantization, gib
+from model_manager.gpu.fit._shape import ModelShape
 
 # Bits a weight of whole files, best first, as llama.cpp's own table has them for
 # Llama 3.1 8B (tools/quantize/README.md); larger models take a little less.
@@ -57,10 +58,9 @@ class Case:
 
 def smaller_quantizations(case: Case) -> tuple[Quantization, ...]:
     """Return the smaller versions of a model that would fit, the best first."""
-    shape = case.model.shape
-    if not shape.parameters or not shape.weights:
+    own = _bits_per_weight(case.model.shape)
+    if own is None:
         return ()
-    own = shape.weights * 8 / shape.parameters
     rest = case.needed - case.model.weights
     found = []
     for name, bits in _QUANTIZATIONS:
@@ -76,6 +76,18 @@ def smaller_quantizations(case: Case) -> tuple[Quantization, ...]:
                 )
             )
     return tuple(found)
+
+
+def _bits_per_weight(shape: ModelShape) -> float | None:
+    """Return what a model's weights take now; `None` where nobody can tell."""
+    named = (shape.quantization or "").lower()
+    for name, bits in _QUANTIZATIONS:
+        # Models differ from the table, but each in all quantizations alike.
+        if name.lower() == named:
+            return bits
+    if not shape.parameters or not shape.weights:
+        return None
+    return shape.weights * 8 / shape.parameters
 
 
 def advice(
