@@ -17,6 +17,7 @@ from model_manager.gpu._machine import (
     SystemPort,
     TorchFacts,
 )
+from model_manager.gpu._nvml import gpus
 from model_manager.gpu._policy import CardModel, GpuPolicy
 from model_manager.gpu._settings import policy_of
 from model_manager.gpu._verdict import Check, CheckStatus, Verdict
@@ -57,6 +58,7 @@ __all__ = [
     "check_gpu",
     "fit",
     "gpu_environment",
+    "gpus",
     "policy_of",
     "shape_from_show",
     "this_machine",

@@ -2,14 +2,16 @@
    it from CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER. See machine.h for the machine.
 
    The rules are those that NVIDIA documents, written from its words and not from the
-   library's own table of them, so that each can catch the other's mistakes:
-   both variables are read once, at cuInit; a list ends at its first entry that names no
-   card; a card named twice empties it; numbers are read as strtoul does and count in
-   CUDA's order; a UUID may be cut short while it stays unique; numbers and UUIDs do not
+   library's own table of them, so that each can catch the other's mistakes, and mended
+   where a real card was seen to do otherwise: both variables are read once, at cuInit; a
+   list ends at its first entry that names no card; a card named twice empties it, with an
+   error of its own; numbers are read as strtoul does and count in CUDA's order; a UUID
+   may be in either case, and cut short while it stays unique; numbers and UUIDs do not
    mix; of MIG one instance at most. Without an order the fastest card is number 0.
    A child of a process that has started CUDA cannot use it. */
 
 #include <ctype.h>
+#include <strings.h>
 
 #include "machine.h"
 
@@ -36,6 +38,7 @@ static int all_count;
 static struct shown visible[MAX_CARDS]; /* what is shown, in the program's order */
 static int visible_count;
 static bool is_started;
+static bool is_repeated; /* a card was named twice */
 static pid_t started_by;
 
 static bool is_before(const struct shown *a, const struct shown *b, bool by_bus)
@@ -106,13 +109,16 @@ static bool find_number(const char *entry, struct shown *out)
     return true;
 }
 
+/* The digits may stand in either case, as a real driver was seen to read them. */
 static bool find_uuid(const char *entry, struct shown *out)
 {
     int found = 0;
     char uuid[96];
+    if (!entry[4])
+        return false;
     for (int i = 0; i < all_count; i++)
         if (uuid_of(all[i].text, -1, uuid, sizeof uuid)
-            && !strncmp(uuid, entry, strlen(entry))) {
+            && !strncasecmp(uuid, entry, strlen(entry))) {
             *out = all[i];
             found++;
         }
@@ -162,8 +168,10 @@ static void choose(const char *value)
         bool found;
         if (comma)
             *comma = 0;
-        while (isspace((unsigned char)*entry))
-            entry++;
+        /* Spaces before a number are passed over; with them, a UUID is none. */
+        if (strspn(entry, " \t0123456789+-") == strlen(entry))
+            while (isspace((unsigned char)*entry))
+                entry++;
         for (char *end = entry + strlen(entry);
              end > entry && isspace((unsigned char)end[-1]);)
             *--end = 0;
@@ -181,6 +189,7 @@ static void choose(const char *value)
         for (int i = 0; i < visible_count; i++)
             if (visible[i].card == one.card) {
                 visible_count = 0;
+                is_repeated = true;
                 return;
             }
         visible[visible_count++] = one;
@@ -207,7 +216,7 @@ int cuInit(unsigned flags)
         visible_count = all_count;
     }
     if (!visible_count)
-        return NO_DEVICE;
+        return is_repeated ? INVALID_DEVICE : NO_DEVICE;
     started_by = getpid();
     is_started = true;
     return SUCCESS;
