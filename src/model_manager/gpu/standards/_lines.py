@@ -1,0 +1,133 @@
+"""What scripts of other languages say of the environment, read line by line.
+
+A script for a shell is not followed as Python is: a setting counts from its line on,
+unless it stands under a condition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias
+
+LineFormat: TypeAlias = Literal["batch", "powershell", "shell", "dotenv", "systemd"]
+Kind: TypeAlias = Literal["set", "default", "unset", "export"]
+"""What happens to a variable; `export` of a shell hands on what it is."""
+
+FORMATS: Final[Mapping[str, LineFormat]] = MappingProxyType(
+    {
+        ".bat": "batch",
+        ".cmd": "batch",
+        ".ps1": "powershell",
+        ".psm1": "powershell",
+        ".sh": "shell",
+        ".bash": "shell",
+        ".zsh": "shell",
+        ".env": "dotenv",
+        ".service": "systemd",
+        ".conf": "systemd",
+    }
+)
+"""The ends of names, and how such files are read."""
+
+_PYTHONS: Final = ("python", "pythonw", "py", "pypy")
+_LAUNCHERS: Final = frozenset({"torchrun", "accelerate", "deepspeed", "vllm"})
+_SERVER: Final = "ollama"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """A variable that a script sets, or takes away."""
+
+    line: int
+    column: int
+    """Where the name stands, from 1."""
+    name: str
+    value: str | None
+    """`None`: only a run can tell."""
+    kind: Kind = "set"
+    span: tuple[int, int] | None = None
+    """The columns of the value without its quotes, the last one behind it."""
+    counts: bool = True
+    """Whether programs below this line certainly get it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """A program that a script starts and that may use the card."""
+
+    line: int
+    column: int
+    program: str
+    """`ollama serve`, `torchrun`, or the path of a Python script."""
+    module: str | None = None
+    """The module, where it is `python -m MODULE`."""
+    given: Mapping[str, str | None] = field(default_factory=dict)
+    """Variables that stand before it and are for it alone."""
+
+    @property
+    def is_server(self) -> bool:
+        """Whether it is the server of local models."""
+        return self.program.startswith(_SERVER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unseen:
+    """A place where variables come from another file."""
+
+    line: int
+    column: int
+
+
+Event: TypeAlias = Setting | Launch | Unseen
+
+
+def launch_in(words: Sequence[str], *, line: int, column: int) -> Iterator[Launch]:
+    """Yield the program that a command starts, where it may use the card."""
+    for place, word in enumerate(words):
+        name = _program(word)
+        rest = words[place + 1 :]
+        if name == _SERVER and "serve" in rest[:1]:
+            yield Launch(line=line, column=column, program=f"{_SERVER} serve")
+            return
+        if name in _LAUNCHERS and rest:
+            yield Launch(line=line, column=column, program=name, module=name)
+            return
+        if name.rstrip("0123456789.") in _PYTHONS:
+            yield from _python(rest, line=line, column=column)
+            return
+
+
+def _python(words: Sequence[str], *, line: int, column: int) -> Iterator[Launch]:
+    """Yield the script or the module that Python is given."""
+    for place, word in enumerate(words):
+        if word == "-m" and place + 1 < len(words):
+            module = words[place + 1]
+            yield Launch(line=line, column=column, program=module, module=module)
+            return
+        if word.endswith((".py", ".pyw")):
+            yield Launch(line=line, column=column, program=word)
+            return
+        if not word.startswith("-"):
+            return
+
+
+def _program(word: str) -> str:
+    """Return the name of a program without its folder and its `.exe`."""
+    name = word.strip("\"'&").replace("\\", "/").rpartition("/")[2].lower()
+    return name.removesuffix(".exe")
+
+
+def span_of(text: str, *, start: int, value: str) -> tuple[int, int] | None:
+    """Return the columns of a value that begins at a place, behind a quote or not."""
+    for skip in (0, 1):
+        if text.startswith(value, start + skip) and value:
+            begin = start + skip + 1
+            return begin, begin + len(value)
+    return None
+
+
+def is_name(text: str) -> bool:
+    """Return whether a text can be the name of a variable."""
+    return text.isidentifier() and text.isascii()
