@@ -608,3 +608,34 @@ def test_a_policy_of_another_team_decides_who_may_work() -> None:
 
     assert kinds(events) == [("Raised", "wrong_card")]
     assert room.monitor.alerts[0].uuid == rtx_3090().uuid
+
+
+def test_watching_costs_little_more_than_reading(
+    tmp_path: Path, standin_libraries: Path
+) -> None:
+    machine = machine_file(tmp_path / "machine", [rtx_5060_ti(), rtx_3090()])
+    code = """
+import time
+from model_manager.gpu import this_machine
+from model_manager.gpu.monitor import GpuMonitor
+nvml = this_machine().nvml
+monitor = GpuMonitor(nvml=nvml)
+def cpu(call):
+    call()
+    began = time.process_time()
+    for _ in range(300):
+        call()
+    return time.process_time() - began
+print(cpu(monitor.tick) / cpu(nvml.read))
+"""
+
+    done = subprocess.run(  # noqa: S603 - our own text
+        [sys.executable, "-c", code],
+        env=environment(standin_libraries, machine),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert float(done.stdout) < 3

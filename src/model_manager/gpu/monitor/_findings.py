@@ -146,7 +146,7 @@ class Judge:
                 card=name,
                 uuid=uuid,
                 samples=samples,
-                what=f"{name} cannot be read: {why}.",
+                what=f"{name[:1].upper()}{name[1:]} cannot be read: {why}.",
                 remedy="End what uses it; restart the machine if it stays so.",
             )
 
