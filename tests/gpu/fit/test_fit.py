@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_manager.errors import InvalidRequestError
@@ -527,6 +527,7 @@ def needed(found: Fit) -> int:
     return found.needed
 
 
+@settings(deadline=None)
 @given(SHAPES, CARDS, CONTEXTS)
 def test_the_parts_add_up_and_the_state_follows_from_the_margin(
     shape: ModelShape, card: CardMemory, num_ctx: int
@@ -547,6 +548,7 @@ def test_the_parts_add_up_and_the_state_follows_from_the_margin(
     assert str(found)
 
 
+@settings(deadline=None)
 @given(SHAPES, CARDS, CONTEXTS, st.integers(1, 8))
 def test_more_context_slots_or_bytes_of_cache_never_need_less(
     shape: ModelShape, card: CardMemory, num_ctx: int, parallel: int
@@ -562,6 +564,7 @@ def test_more_context_slots_or_bytes_of_cache_never_need_less(
     assert larger == sorted(larger)
 
 
+@settings(deadline=None)
 @given(SHAPES, CARDS, st.sampled_from(CACHES), st.integers(1, 4))
 def test_the_longest_context_fits_and_a_longer_one_does_not(
     shape: ModelShape, card: CardMemory, kind: str, parallel: int
@@ -581,6 +584,7 @@ def test_the_longest_context_fits_and_a_longer_one_does_not(
         assert not fits_at(after)
 
 
+@settings(deadline=None)
 @given(SHAPES, CARDS, CONTEXTS, st.floats(1, 100))
 def test_a_smaller_share_of_the_card_never_makes_anything_fit_better(
     shape: ModelShape, card: CardMemory, num_ctx: int, percent: float
@@ -598,6 +602,7 @@ def test_a_smaller_share_of_the_card_never_makes_anything_fit_better(
     assert ORDER.index(after.state) >= ORDER.index(before.state)
 
 
+@settings(deadline=None)
 @given(SHAPES, CARDS, CONTEXTS)
 def test_advice_that_is_followed_helps(
     shape: ModelShape, card: CardMemory, num_ctx: int

@@ -91,8 +91,8 @@ def fit(
         case = Case(model=model_known, load=load, limits=limits)
         return _judged(case, card, taken=taken)
     if taken is not None:
-        return _by_measure(_unknown(model, load, (), limits), taken, limits)
-    return _unknown(model, load, model.unknown, limits)
+        return _by_measure(_unknown(model, load, (), limits=limits), taken, limits)
+    return _unknown(model, load, model.unknown, limits=limits)
 
 
 def _context_asked(num_ctx: int | None, model: ModelShape, card: CardMemory) -> int:
@@ -137,6 +137,7 @@ def _unknown(
     model: ModelShape,
     load: Load,
     reasons: tuple[str, ...],
+    *,
     limits: Limits | None = None,
 ) -> Fit:
     """Return that nobody can tell; unless the weights alone are too much."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -65,6 +65,18 @@ class Tensors:
     vocabulary: int | None
     """Rows of the table of embeddings."""
     doubts: tuple[str, ...]
+
+
+_NO_TENSORS: Final = Tensors(
+    weights=0,
+    token_embedding=0,
+    has_output=False,
+    projector=0,
+    expert_bytes=0,
+    elements=0,
+    vocabulary=None,
+    doubts=(),
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -155,9 +167,9 @@ def shape_of(source: Source) -> ModelShape:
     width = keys.count("embedding_length")
     state_space = keys.state_space()
     window, window_layers = keys.window(layers)
-    sums = source.tensors
-    return ModelShape(
-        name=source.name,
+    shape = _outside_of(source)
+    return replace(
+        shape,
         architecture=keys.architecture,
         layers=layers,
         kv_heads=kv_heads,
@@ -166,36 +178,44 @@ def shape_of(source: Source) -> ModelShape:
         embedding_length=width,
         feed_forward_length=keys.feed_forward(layers),
         heads=None if heads is None else max(heads, default=0),
-        vocabulary=_first(
-            keys.count("vocab_size"),
-            None if sums is None else sums.vocabulary,
-            source.tokens,
-        ),
+        vocabulary=_first(keys.count("vocab_size"), shape.vocabulary),
         train_context=keys.count("context_length"),
         sliding_window=window,
         window_layers=window_layers,
         experts=keys.count("expert_count") or 0,
         experts_used=keys.count("expert_used_count") or 0,
-        expert_bytes=0 if sums is None else sums.expert_bytes,
         state_space=state_space,
-        weights=_weights(source),
-        token_embedding=0 if sums is None else sums.token_embedding,
-        has_output=sums is not None and sums.has_output,
-        projector=_projector(source),
-        has_projector=source.has_projector or (sums is not None and sums.projector > 0),
-        parameters=_parameters(source),
-        file_size=source.size,
-        quantization=source.quantization or keys.quantization(),
-        digest=source.digest,
+        quantization=shape.quantization or keys.quantization(),
         kv_lora_rank=keys.count("attention.kv_lora_rank"),
-        is_embedding=source.is_embedding or bool(keys.count("pooling_type")),
-        has_draft=source.has_draft,
+        is_embedding=shape.is_embedding or bool(keys.count("pooling_type")),
+        doubts=(*shape.doubts, *_doubts(kv_heads, state_space)),
+    )
+
+
+def _outside_of(source: Source) -> ModelShape:
+    """Return what is known of a model before its keys are looked at."""
+    sums = source.tensors or _NO_TENSORS
+    return ModelShape(
+        name=source.name,
+        vocabulary=_first(sums.vocabulary, source.tokens),
         pinned_context=source.pinned_context,
-        doubts=(
-            *source.doubts,
-            *(() if sums is None else sums.doubts),
-            *_doubts(kv_heads, state_space),
+        expert_bytes=sums.expert_bytes,
+        weights=_weights(source),
+        token_embedding=sums.token_embedding,
+        has_output=sums.has_output,
+        projector=None
+        if source.projector is None
+        else source.projector + sums.projector,
+        has_projector=source.has_projector or sums.projector > 0,
+        parameters=_first(
+            whole(source.keys.get("general.parameter_count")), sums.elements
         ),
+        file_size=source.size,
+        quantization=source.quantization,
+        digest=source.digest,
+        is_embedding=source.is_embedding,
+        has_draft=source.has_draft,
+        doubts=(*source.doubts, *sums.doubts),
     )
 
 
@@ -206,19 +226,6 @@ def _weights(source: Source) -> int | None:
         return known if known and not sums.doubts else None
     # The whole file is a little more than its tensors: never too little.
     return source.size
-
-
-def _projector(source: Source) -> int | None:
-    if source.projector is None:
-        return None
-    return source.projector + (
-        0 if source.tensors is None else source.tensors.projector
-    )
-
-
-def _parameters(source: Source) -> int | None:
-    counted = None if source.tensors is None else source.tensors.elements
-    return _first(whole(source.keys.get("general.parameter_count")), counted)
 
 
 def _doubts(
