@@ -407,6 +407,7 @@ def test_what_was_measured_goes_before_what_was_reckoned(qwen: ModelShape) -> No
     assert found.state == "fits"
     assert found.is_measured
     assert found.needed == took
+    assert found.max_num_ctx == 16384
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from model_manager.gpu.fit._card import (
 )
 from model_manager.gpu.fit._ggml import KV_CACHE_TYPES, PLAIN_TYPES
 from model_manager.gpu.fit._measured import Measured, counts_for
-from model_manager.gpu.fit._needs import Load, context_of, known, needs
+from model_manager.gpu.fit._needs import STEP, Load, context_of, known, needs
 from model_manager.gpu.fit._result import Fit, FitState, gib
 from model_manager.gpu.fit._shape import ModelShape
 from model_manager.gpu.fit._speed import tokens_per_second
@@ -179,6 +179,9 @@ def _judged(case: Case, card: CardMemory, *, taken: int | None) -> Fit:
     shape = case.model.shape
     longest = case.max_num_ctx()
     is_good = verdict.state == "fits"
+    if is_good and taken is not None:
+        # What was seen to fit does, whatever the sum says of it.
+        longest = max(longest or 0, case.load.num_ctx // STEP * STEP) or None
     smaller = () if is_good else smaller_quantizations(case)
     speed = tokens_per_second(
         int(case.model.weights * shape.active_share), card, share=verdict.share
