@@ -359,7 +359,7 @@ def test_without_a_driver_the_cards_memory_can_be_said(
     refused = run("--gguf", str(small))
     said = run("--gguf", str(small), "--memory", "24")
 
-    assert refused.exit_code not in {0, 3}
+    assert refused.exit_code != 0
     assert "--memory 24" in refused.stderr
     assert said.exit_code == 0
 
@@ -371,7 +371,7 @@ def test_a_card_that_the_policy_does_not_allow_is_not_reckoned_with(
 
     result = run("--gguf", str(small))
 
-    assert result.exit_code not in {0, 3}
+    assert result.exit_code != 0
     assert "allows 0 of the cards: NVIDIA GeForce RTX 5060 Ti" in result.stderr
 
 
