@@ -139,6 +139,7 @@ def _known(context: Context, node: ast.Call, state: State, *, path: str) -> None
     """Follow a call of something that another module defines."""
     if _environ.call(context, state, node=node, path=path):
         return
+    _environ.run_command(context, state, node=node, path=path)
     if path in _IMPORTERS and node.args:
         for module in texts(context.values(node.args[0])) or ():
             note_import(context, state, module=module, node=node)

@@ -98,7 +98,7 @@ def not_checked(path: str, why: str, *, line: int = 1, column: int = 1) -> Check
         line=max(line, 1),
         column=max(column, 1),
         rule=rule,
-        message=f"not checked: {' '.join(why.split())}",
+        message=" ".join(why.split()).rstrip("."),
         remedy=rule.remedy,
     )
     return Checked(findings=(finding,))
@@ -118,7 +118,7 @@ def _check(path: str, data: bytes, kind: FileFormat, *, wanted: _Wanted) -> Chec
             column=fault.column,
             rule=fault.rule,
             message=fault.message,
-            remedy=fault.rule.remedy,
+            remedy=fault.remedy or fault.rule.remedy,
             edits=fault.edits,
         )
         for fault in script_faults(lines, kind, wanted, folder=folder)
@@ -151,7 +151,7 @@ def _in_python(
             column=source.column(fault.node.lineno, fault.node.col_offset),
             rule=fault.rule,
             message=fault.message,
-            remedy=fault.rule.remedy,
+            remedy=fault.remedy or fault.rule.remedy,
             edits=fault.edits,
         )
         for fault in faults_of(program, source, wanted)
@@ -177,7 +177,7 @@ def _notebook(path: str, written: Source, wanted: _Wanted) -> Checked:
             column=fault.column,
             rule=fault.rule,
             message=fault.message,
-            remedy=fault.rule.remedy,
+            remedy=fault.remedy or fault.rule.remedy,
         )
         for fault in script_faults(notebook.shell.lines, "shell", wanted, folder=None)
     ]

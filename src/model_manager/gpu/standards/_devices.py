@@ -15,7 +15,7 @@ from model_manager.gpu.standards._libraries import (
 from model_manager.gpu.standards._rules import OTHER_DEVICE, UNKNOWN_DEVICE
 from model_manager.gpu.standards._trace import Named
 from model_manager.gpu.standards._uses import is_method
-from model_manager.gpu.standards._values import Const, Row, Special, Table, Values
+from model_manager.gpu.standards._values import Const, Ref, Row, Special, Table, Values
 
 _PREFIXES: Final = ("cuda:", "gpu:", "/gpu:", "/device:gpu:", "device:gpu:")
 """What stands before the number of a card in a text, in small letters."""
@@ -23,6 +23,10 @@ _SINGLE: Final = frozenset({"device", "device_id", "device_index", "gpu", "gpu_i
 _ALWAYS: Final = frozenset({"main_gpu", "gpu_id", "device_ids", "gpu_ids"})
 """Names that mean cards in every call."""
 _LISTS: Final = frozenset({"device_ids", "gpu_ids", "gpus", "devices"})
+_CHOOSING: Final = frozenset(
+    {"set_device", "device", "Device", "select_device", "cudaSetDevice", "cuda"}
+)
+"""Last names of calls that choose a card, and do not only ask about one."""
 _COUNTS: Final = frozenset({"tensor_parallel_size", "num_gpus", "gpus", "devices"})
 """Names of how many cards are used."""
 
@@ -83,7 +87,7 @@ def in_call(context: Context, node: ast.Call, path: str | None) -> Iterator[Name
     first = node.args[0] if node.args else None
     if first is not None and not isinstance(first, ast.Starred):
         if name in FIRST_ARGUMENT_IS_DEVICE or (verb == "cuda" and is_method(path)):
-            ask = name != "torch.device"
+            ask = verb in _CHOOSING and name != "torch.device"
             yield from _number(context, first, where=f"{verb}()", ask=ask)
         elif verb == "to" and is_method(path):
             yield from _number(context, first, where="to()", ask=False)
@@ -133,9 +137,14 @@ def _number(
         message = f"{where} names card {_most(values)}, and the one is 0"
         new = "0" if literal else None
         yield Named(rule=OTHER_DEVICE, node=node, message=message, new=new)
-    elif ask and Special.UNKNOWN in values:
+    elif ask and any(map(_may_be_another, values)):
         message = f"which card {where} names can only be known in a run"
         yield Named(rule=UNKNOWN_DEVICE, node=node, message=message)
+
+
+def _may_be_another(value: object) -> bool:
+    """Return whether only a run can tell which card a value is."""
+    return not isinstance(value, Const) and value != Ref("torch.device()")
 
 
 def _most(values: Values) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from model_manager.gpu.standards._context import Context
+from model_manager.gpu.standards._posix import words_of
 from model_manager.gpu.standards._rules import IGNORED_VARIABLE
 from model_manager.gpu.standards._state import State
 from model_manager.gpu.standards._trace import How, Named, Node, Write
@@ -21,6 +22,7 @@ from model_manager.gpu.standards._values import (
     Table,
     Values,
     one,
+    texts,
 )
 from model_manager.gpu.standards._wanted import VARIABLES
 
@@ -32,8 +34,17 @@ IGNORED_BY_OLLAMA: Final = (
 _MAPPINGS: Final = frozenset({"os.environ", "os.environb"})
 _APPLY: Final = "apply_gpu_environment"
 _VARIABLES_OF_POLICY: Final = "gpu_environment()"
+_COPIES: Final = frozenset({"os.environ", "os.environ.copy()"})
 _STANDARD: Final = "RTX_3090"
 _PAIR: Final = 2
+_RUNNERS: Final = frozenset(
+    {
+        *("os.system", "os.popen", "subprocess.getoutput"),
+        *(f"subprocess.{name}" for name in ("run", "Popen", "call")),
+        *(f"subprocess.check_{name}" for name in ("call", "output")),
+    }
+)
+"""What runs a command that it is given first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +117,26 @@ def call(context: Context, state: State, *, node: ast.Call, path: str) -> bool:
     elif verb in {"update", "__ior__"}:
         _update(context, state, node)
     return True
+
+
+def run_command(context: Context, state: State, *, node: ast.Call, path: str) -> None:
+    """Follow a command for a shell, or a program that `env` starts."""
+    if path not in _RUNNERS or not node.args:
+        return
+    for value in context.values(node.args[0]):
+        match value:
+            case Const(str(text)):
+                words = words_of(text)
+            case Row(items):
+                words = [text for item in items for text in texts(item) or ()]
+            case _:
+                continue
+        for word in words:
+            name, sign, text = word.partition("=")
+            if sign and "$" not in text:
+                values = one(Const(text))
+                setting = _Setting(name=name, values=values, node=node.args[0])
+                put(context, state, setting=setting, how="handed")
 
 
 def hand_over(context: Context, state: State, node: ast.Call) -> None:
@@ -224,27 +255,29 @@ def _update(context: Context, state: State, node: ast.Call) -> None:
 
 def _settings(value: object, node: Node) -> Iterator[_Setting]:
     """Yield what is in a dictionary, or in pairs, that becomes the environment."""
-    match value:
-        case Table(pairs, is_whole):
-            if not is_whole:
-                yield from _unseen(node)
-            for pair in pairs:
-                for name in _names(pair.key):
-                    yield _Setting(
-                        name=name, values=pair.value, node=pair.node, value=pair.node
-                    )
-        case Row(items):
-            for item in items:
-                yield from _from_pair(item, node)
-        case Ref(path) if path.startswith("model_manager.") and path.endswith(
-            _VARIABLES_OF_POLICY
-        ):
-            for name in VARIABLES:
-                yield _Setting(name=name, values=one(Special.APPLIED), node=node)
-        case Ref("os.environ" | "os.environ.copy()"):
-            return
-        case _:
-            yield from _unseen(node)
+    if isinstance(value, Table):
+        yield from _from_table(value, node)
+    elif isinstance(value, Row):
+        for item in value.items:
+            yield from _from_pair(item, node)
+    elif isinstance(value, Ref) and value.path in _COPIES:
+        return
+    else:
+        ours = isinstance(value, Ref) and is_ours(value.path, _VARIABLES_OF_POLICY)
+        values = one(Special.APPLIED) if ours else UNKNOWN
+        for name in VARIABLES:
+            yield _Setting(name=name, values=values, node=node)
+
+
+def _from_table(table: Table, node: Node) -> Iterator[_Setting]:
+    if not table.is_whole:
+        for name in VARIABLES:
+            yield _Setting(name=name, values=UNKNOWN, node=node)
+    for pair in table.pairs:
+        for name in _names(pair.key):
+            yield _Setting(
+                name=name, values=pair.value, node=pair.node, value=pair.node
+            )
 
 
 def _from_pair(item: Values, node: Node) -> Iterator[_Setting]:
@@ -252,12 +285,6 @@ def _from_pair(item: Values, node: Node) -> Iterator[_Setting]:
         if isinstance(value, Row) and len(value.items) == _PAIR:
             for name in _names(value.items[0]):
                 yield _Setting(name=name, values=value.items[1], node=node)
-
-
-def _unseen(node: Node) -> Iterator[_Setting]:
-    """Yield that any variable may get any value."""
-    for name in VARIABLES:
-        yield _Setting(name=name, values=UNKNOWN, node=node)
 
 
 def _names(keys: Values) -> list[str]:

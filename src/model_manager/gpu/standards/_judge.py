@@ -37,6 +37,8 @@ class Fault:
     rule: StandardsRule
     node: Node
     message: str
+    remedy: str = ""
+    """What to do; the rule's own words where it is empty."""
     edits: tuple[Edit, ...] = ()
 
 
@@ -174,6 +176,7 @@ class _Judge:
                 rule=_rules.SUBPROCESS if handed else _rules.WRONG_VALUE,
                 node=write.value or write.node,
                 message=message,
+                remedy=f"Set it to {one.value!r}.",
                 edits=self._mender.value(write, one),
             )
         elif write.how != "handed" and not _is_certain(write.values):

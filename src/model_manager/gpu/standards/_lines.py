@@ -33,7 +33,8 @@ FORMATS: Final[Mapping[str, LineFormat]] = MappingProxyType(
 
 _PYTHONS: Final = ("python", "pythonw", "py", "pypy")
 _LAUNCHERS: Final = frozenset({"torchrun", "accelerate", "deepspeed", "vllm"})
-_SERVER: Final = "ollama"
+SERVER: Final = "ollama"
+"""The server of local models, which uses every card that it is shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ class Launch:
     @property
     def is_server(self) -> bool:
         """Whether it is the server of local models."""
-        return self.program.startswith(_SERVER)
+        return self.program.startswith(SERVER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +89,8 @@ def launch_in(words: Sequence[str], *, line: int, column: int) -> Iterator[Launc
     for place, word in enumerate(words):
         name = _program(word)
         rest = words[place + 1 :]
-        if name == _SERVER and "serve" in rest[:1]:
-            yield Launch(line=line, column=column, program=f"{_SERVER} serve")
+        if name == SERVER and "serve" in rest[:1]:
+            yield Launch(line=line, column=column, program=f"{SERVER} serve")
             return
         if name in _LAUNCHERS and rest:
             yield Launch(line=line, column=column, program=name, module=name)

@@ -30,6 +30,8 @@ class _Line:
 
     number: int
     text: str
+    is_joined: bool = False
+    """Whether it is several lines of the file, so that its columns are not theirs."""
 
 
 def shell_events(lines: Sequence[str]) -> Iterator[Event]:
@@ -154,7 +156,9 @@ def _setting(
         name=name,
         value=value,
         kind="default" if is_default else kind,
-        span=None if value is None else span_of(text, start=start, value=value),
+        span=None
+        if value is None or line.is_joined
+        else span_of(text, start=start, value=value),
     )
 
 
@@ -214,15 +218,14 @@ def _unquoted(text: str) -> str | None:
 
 def _continued(lines: Sequence[str]) -> Iterator[_Line]:
     """Yield lines joined with those that continue them."""
-    number, text = 0, ""
+    number, text = 1, ""
     for place, line in enumerate(lines, start=1):
-        number = number if text else place
         text += line.rstrip("\r\n")
         if text.endswith("\\") and place < len(lines):
             text = f"{text[:-1]} "
             continue
-        yield _Line(number, text)
-        text = ""
+        yield _Line(number, text, is_joined=number != place)
+        number, text = place + 1, ""
 
 
 def _without_documents(lines: Iterator[_Line]) -> Iterator[_Line]:

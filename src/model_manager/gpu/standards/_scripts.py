@@ -62,6 +62,8 @@ class LineFault:
     line: int
     column: int
     message: str
+    remedy: str = ""
+    """What to do, where the rule's own words speak of Python."""
     edits: tuple[Edit, ...] = ()
 
 
@@ -123,13 +125,22 @@ def _setting(event: Setting, wanted: tuple[Wanted, ...]) -> Iterator[LineFault]:
         yield _fault(_rules.REMOVED, event, f"{name} is removed")
     elif event.kind == "default":
         message = f"{name} keeps any value that it had before"
-        yield _fault(_rules.DEFAULT_ONLY, event, message)
+        remedy = "Set it outright, without asking what it was."
+        yield _fault(_rules.DEFAULT_ONLY, event, message, remedy=remedy)
     elif event.value is None:
         message = f"what {name} is set to can only be known in a run"
-        yield _fault(_rules.UNKNOWN_VALUE, event, message)
+        remedy = f"Write the value down here: {one.value}."
+        yield _fault(_rules.UNKNOWN_VALUE, event, message, remedy=remedy)
     elif not one.accepts(event.value):
         message = f"{name} is {event.value!r}, not {one.value!r}"
-        yield _fault(_rules.WRONG_VALUE, event, message, edits=_edits(event, one))
+        yield LineFault(
+            rule=_rules.WRONG_VALUE,
+            line=event.line,
+            column=event.column,
+            message=message,
+            remedy=f"Set it to {one.value}.",
+            edits=_edits(event, one),
+        )
 
 
 def _edits(event: Setting, one: Wanted) -> tuple[Edit, ...]:
@@ -204,10 +215,14 @@ def _modules(node: ast.AST) -> Iterable[str]:
 
 
 def _fault(
-    rule: StandardsRule, event: Setting, message: str, *, edits: tuple[Edit, ...] = ()
+    rule: StandardsRule, event: Setting, message: str, *, remedy: str = ""
 ) -> LineFault:
     return LineFault(
-        rule=rule, line=event.line, column=event.column, message=message, edits=edits
+        rule=rule,
+        line=event.line,
+        column=event.column,
+        message=message,
+        remedy=remedy,
     )
 
 

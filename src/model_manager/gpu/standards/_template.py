@@ -35,6 +35,7 @@ import torch  # noqa: E402 - below the environment
 CARDS = {{
 {rows}}}
 
+
 def validate_rtx3090_mandatory() -> None:
     """Refuse every card but the {card}."""
     if not torch.cuda.is_available():
@@ -82,7 +83,6 @@ def gpu_template(
     policy = policy or GpuPolicy()
     title = " ".join(name.split()).replace("\\", "/").replace('"', "'") or "gpu_script"
     head = _HEAD.format(name=title)
-    wanted = wanted_of(policy)
     if not plain and policy == GpuPolicy():
         return head + _APPLY + _IMPORT + _MAIN
     names = sorted(json.dumps(name) for card in policy.cards for name in card.names)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from model_manager.gpu.standards._lines import (
+    SERVER,
     Event,
     Setting,
     is_name,
@@ -47,7 +48,7 @@ def powershell_events(lines: Sequence[str]) -> Iterator[Event]:
         yield from _set_call(number, text)
         words = text.replace("(", " ").replace(")", " ").replace(",", " ").split()
         words = [word.strip("\"'") for word in words]
-        # `Start-Process ollama -ArgumentList "serve"` is a start as well.
+        # `Start-Process NAME -ArgumentList "serve"` is a start as well.
         words = [
             word for word in words if word.lower() not in {"-argumentlist", "-filepath"}
         ]
@@ -60,7 +61,7 @@ def _batch(
     words = [word.strip('"') for word in command.split()]
     low = [word.lower().lstrip("@(") for word in words]
     verb = next((word for word in ("set", "setx") if word in low), None)
-    if verb is None or "ollama" in low:
+    if verb is None or SERVER in low:
         yield from launch_in(words, line=number, column=start + 1)
         return
     rest = command[command.lower().index(verb) + len(verb) :].strip()
