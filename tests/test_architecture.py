@@ -110,6 +110,28 @@ def test_vendors_are_named_in_their_own_rooms_only() -> None:
                 assert not {"anthropic", "openai", "ollama"} & set(texts), module
 
 
+def imported_by(module: Path) -> Iterator[str]:
+    """Yield the modules of ours that a module imports, with what it takes of them."""
+    for node in ast.walk(parse(module)):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_what_is_behind_a_door_is_imported_from_inside_only(module: Path) -> None:
+    """A name with a line before it belongs to the room that it lies in."""
+    own = module.relative_to(SOURCE).parts[0]
+    for name in imported_by(module):
+        top, room, *inside = [*name.split("."), ""]
+        if top == "model_manager" and room != own:
+            private = [
+                one for one in inside if one.startswith("_") and one != "__all__"
+            ]
+            assert not private, f"{name_of(module)}: {name}"
+
+
 def test_every_suppression_says_why() -> None:
     for module in [*MODULES, *Path(__file__).parent.rglob("*.py")]:
         if module == Path(__file__):

@@ -18,6 +18,7 @@ from model_manager.errors import (
     ConfigError,
     ContentFilterError,
     ContextWindowError,
+    GpuError,
     InvalidRequestError,
     NoCandidateError,
     ProviderError,
@@ -40,7 +41,7 @@ EXIT_CODES: Mapping[int, str] = MappingProxyType(
         0: "it worked",
         1: "something unexpected",
         2: "the command was written wrongly",
-        3: "the configuration is missing or wrong",
+        3: "the configuration is missing or wrong, or the card may not be used",
         4: "nobody may answer, e.g. because the work must stay on this machine",
         5: "everybody who may answer failed, time was up, or the answer broke off",
         6: "the call itself is wrong: unknown agent or model, refused request",
@@ -52,6 +53,7 @@ EXIT_CODES: Mapping[int, str] = MappingProxyType(
 
 _CODES: tuple[tuple[type[Exception], int], ...] = (
     (ConfigError, CONFIGURATION),
+    (GpuError, CONFIGURATION),
     (NoCandidateError, NOBODY),
     (AllCandidatesFailedError, FAILED),
     (CallTimeoutError, FAILED),

@@ -17,8 +17,8 @@ from model_manager.cli._screen import TIE, Column, Listing, Row, say, show, writ
 from model_manager.config import Config, PerformanceThresholds
 from model_manager.errors import InvalidRequestError, NvmlError, RequiredGpuMissingError
 from model_manager.gpu import Gpu, GpuPolicy, Machine, policy_of, this_machine
-from model_manager.gpu.fit import CardMemory, Fit
-from model_manager.gpu.fit import fit as judge
+from model_manager.gpu.vram import CardMemory, Fit
+from model_manager.gpu.vram import fit as judge
 
 EXAMPLES = """\
 [bold]Examples[/bold]

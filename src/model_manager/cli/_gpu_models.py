@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from model_manager.errors import InvalidRequestError
-from model_manager.gpu.fit import (
+from model_manager.gpu.vram import (
     Measured,
     ModelShape,
     measured_from_ps,

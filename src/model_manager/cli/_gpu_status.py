@@ -35,7 +35,7 @@ from model_manager.cli._screen import (
     write_json,
 )
 from model_manager.gpu import Gpu, GpuPolicy, Inventory, NvmlPort, this_machine
-from model_manager.gpu.monitor import GpuMonitor
+from model_manager.gpu import GpuMonitor
 
 STATUS_EXAMPLES = """\
 [bold]Examples[/bold]

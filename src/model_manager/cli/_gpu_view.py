@@ -12,7 +12,7 @@ from rich.text import Text
 
 from model_manager.events import GpuAlertCleared, GpuAlertRaised
 from model_manager.gpu import Gpu, GpuPolicy, Inventory
-from model_manager.gpu.monitor import GpuAlert, GpuMonitor, GpuSample
+from model_manager.gpu import GpuAlert, GpuMonitor, GpuSample
 
 NONE: Final = "-"
 """What is not known."""

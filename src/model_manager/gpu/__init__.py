@@ -17,22 +17,36 @@ from model_manager.gpu._machine import (
     SystemPort,
     TorchFacts,
 )
-from model_manager.gpu._nvml import gpus
+from model_manager.gpu._nvml import Nvml, gpus
 from model_manager.gpu._policy import CardModel, GpuPolicy
 from model_manager.gpu._settings import policy_of
 from model_manager.gpu._verdict import Check, CheckStatus, Verdict
-from model_manager.gpu.fit import (
+from model_manager.gpu.guard import check_gpu, validate_rtx3090_mandatory
+from model_manager.gpu.monitor import (
+    AlertThresholds,
+    GpuAlert,
+    GpuMonitor,
+    GpuSample,
+    Threshold,
+)
+from model_manager.gpu.vram import (
     CardMemory,
     Fit,
     FitState,
     Measured,
     ModelShape,
+    Quantization,
+    StateSpace,
     fit,
+    measured_from_ps,
+    models_in_store,
+    shape_from_gguf,
     shape_from_show,
+    shape_from_store,
 )
-from model_manager.gpu.guard import check_gpu, validate_rtx3090_mandatory
 
 __all__ = [
+    "AlertThresholds",
     "CardMemory",
     "CardModel",
     "Check",
@@ -43,14 +57,21 @@ __all__ = [
     "Fit",
     "FitState",
     "Gpu",
+    "GpuAlert",
+    "GpuMonitor",
     "GpuPolicy",
     "GpuProcess",
+    "GpuSample",
     "Inventory",
     "Machine",
     "Measured",
     "ModelShape",
+    "Nvml",
     "NvmlPort",
+    "Quantization",
+    "StateSpace",
     "SystemPort",
+    "Threshold",
     "TorchFacts",
     "UnreadableGpu",
     "Verdict",
@@ -59,8 +80,12 @@ __all__ = [
     "fit",
     "gpu_environment",
     "gpus",
+    "measured_from_ps",
+    "models_in_store",
     "policy_of",
+    "shape_from_gguf",
     "shape_from_show",
+    "shape_from_store",
     "this_machine",
     "validate_rtx3090_mandatory",
 ]

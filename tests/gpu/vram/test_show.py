@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from model_manager.gpu.fit import (
+from model_manager.gpu.vram import (
     CardMemory,
     Measured,
     ModelShape,

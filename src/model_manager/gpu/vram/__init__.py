@@ -4,14 +4,14 @@ The rule of this part: what is not known never fits. The figures are estimates, 
 to be a little too high, until a model was loaded once and measured.
 """
 
-from model_manager.gpu.fit._card import CardMemory
-from model_manager.gpu.fit._files import shape_from_gguf
-from model_manager.gpu.fit._fit import fit
-from model_manager.gpu.fit._measured import Measured, measured_from_ps
-from model_manager.gpu.fit._result import Fit, FitState, Quantization
-from model_manager.gpu.fit._shape import ModelShape, StateSpace
-from model_manager.gpu.fit._show import shape_from_show
-from model_manager.gpu.fit._store import models_in_store, shape_from_store
+from model_manager.gpu.vram._card import CardMemory
+from model_manager.gpu.vram._files import shape_from_gguf
+from model_manager.gpu.vram._fit import fit
+from model_manager.gpu.vram._measured import Measured, measured_from_ps
+from model_manager.gpu.vram._result import Fit, FitState, Quantization
+from model_manager.gpu.vram._shape import ModelShape, StateSpace
+from model_manager.gpu.vram._show import shape_from_show
+from model_manager.gpu.vram._store import models_in_store, shape_from_store
 
 __all__ = [
     "CardMemory",

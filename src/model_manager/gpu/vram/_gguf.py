@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import BinaryIO, Final, TypeAlias
 
 from model_manager.errors import InvalidRequestError
-from model_manager.gpu.fit._ggml import TYPE_NAMES, tensor_bytes
+from model_manager.gpu.vram._ggml import TYPE_NAMES, tensor_bytes
 
 Tensor: TypeAlias = tuple[str, str, tuple[int, ...]]
 """Name, type and dimensions, rows first."""

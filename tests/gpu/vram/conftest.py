@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from model_manager.gpu.fit import CardMemory, ModelShape
+from model_manager.gpu.vram import CardMemory, ModelShape
 
 GIB: Final = 1024**3
 MIB: Final = 1024**2

@@ -33,9 +33,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from model_manager.gpu.fit._card import GIB
-from model_manager.gpu.fit._ggml import row_bytes
-from model_manager.gpu.fit._shape import ModelShape, StateSpace
+from model_manager.gpu.vram._card import GIB
+from model_manager.gpu.vram._ggml import row_bytes
+from model_manager.gpu.vram._shape import ModelShape, StateSpace
 
 STEP: Final = 256
 """Contexts are allocated in steps of so many cells."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from model_manager.gpu.fit._card import CardMemory
+from model_manager.gpu.vram._card import CardMemory
 
 _EFFICIENCY: Final = 0.7
 """What of a memory's bandwidth is reached in practice: 0.6 to 0.85."""

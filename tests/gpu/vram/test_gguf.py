@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from model_manager.errors import InvalidRequestError
-from model_manager.gpu.fit import ModelShape, StateSpace, shape_from_gguf
-from model_manager.gpu.fit._ggml import BLOCKS, TYPE_NAMES, tensor_bytes
-from model_manager.gpu.fit._metadata import _FILE_TYPES
+from model_manager.gpu.vram import ModelShape, StateSpace, shape_from_gguf
+from model_manager.gpu.vram._ggml import BLOCKS, TYPE_NAMES, tensor_bytes
+from model_manager.gpu.vram._metadata import _FILE_TYPES
 
 Write = Callable[[gguf.GGUFWriter], None]
 WIDTH = 64

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from model_manager.errors import InvalidRequestError
-from model_manager.gpu.fit._advice import Case, advice, smaller_quantizations
-from model_manager.gpu.fit._card import (
+from model_manager.gpu.vram._advice import Case, advice, smaller_quantizations
+from model_manager.gpu.vram._card import (
     CUDA_CONTEXT,
     FIT_TARGET,
     GIB,
@@ -15,12 +15,12 @@ from model_manager.gpu.fit._card import (
     Limits,
     limits_of,
 )
-from model_manager.gpu.fit._ggml import KV_CACHE_TYPES, PLAIN_TYPES
-from model_manager.gpu.fit._measured import Measured, counts_for
-from model_manager.gpu.fit._needs import STEP, Load, context_of, known, needs
-from model_manager.gpu.fit._result import Fit, FitState, gib
-from model_manager.gpu.fit._shape import ModelShape
-from model_manager.gpu.fit._speed import tokens_per_second
+from model_manager.gpu.vram._ggml import KV_CACHE_TYPES, PLAIN_TYPES
+from model_manager.gpu.vram._measured import Measured, counts_for
+from model_manager.gpu.vram._needs import STEP, Load, context_of, known, needs
+from model_manager.gpu.vram._result import Fit, FitState, gib
+from model_manager.gpu.vram._shape import ModelShape
+from model_manager.gpu.vram._speed import tokens_per_second
 
 # ollama/ollama, server/routes.go: the context where nobody asks for one, by the GiB of
 # the card; a little under 48 and 24, because cards count differently.

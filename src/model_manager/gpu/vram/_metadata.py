@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
-from model_manager.gpu.fit._ggml import tensor_bytes
-from model_manager.gpu.fit._shape import ModelShape, StateSpace
+from model_manager.gpu.vram._ggml import tensor_bytes
+from model_manager.gpu.vram._shape import ModelShape, StateSpace
 
 # Nothing real is near these; a file that says more is broken or hostile.
 _MOST: Final = 2**48

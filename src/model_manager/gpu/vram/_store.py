@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Final
 
 from model_manager.errors import InvalidRequestError
-from model_manager.gpu.fit._files import source_of
-from model_manager.gpu.fit._gguf import read_head
-from model_manager.gpu.fit._metadata import shape_of, whole
-from model_manager.gpu.fit._shape import ModelShape
+from model_manager.gpu.vram._files import source_of
+from model_manager.gpu.vram._gguf import read_head
+from model_manager.gpu.vram._metadata import shape_of, whole
+from model_manager.gpu.vram._shape import ModelShape
 
 _HOST: Final = "registry.ollama.ai"
 _NAMESPACE: Final = "library"

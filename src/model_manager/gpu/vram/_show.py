@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from typing_extensions import TypeIs
 
-from model_manager.gpu.fit._metadata import Source, Tensors, shape_of, sums_of, whole
-from model_manager.gpu.fit._shape import ModelShape
+from model_manager.gpu.vram._metadata import Source, Tensors, shape_of, sums_of, whole
+from model_manager.gpu.vram._shape import ModelShape
 
 _DIMENSIONS = 8
 """A tensor has four at most; longer lists are no shapes."""

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from model_manager.errors import InvalidRequestError
-from model_manager.gpu.fit import models_in_store, shape_from_store
+from model_manager.gpu.vram import models_in_store, shape_from_store
 
 KIND = "application/vnd.ollama.image."
 LIBRARY = "registry.ollama.ai/library"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from model_manager.gpu.fit import CardMemory, ModelShape, fit
+from model_manager.gpu.vram import CardMemory, ModelShape, fit
 
 GIB = 1024**3
 LLAMA = "llama3:8b-instruct-q6_k"

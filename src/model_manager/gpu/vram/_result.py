@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias
 
 from typing_extensions import override
 
-from model_manager.gpu.fit._card import GIB
+from model_manager.gpu.vram._card import GIB
 
 FitState: TypeAlias = Literal["fits", "tight", "offload", "does_not_fit", "unknown"]
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from model_manager.gpu.fit._card import Limits
-from model_manager.gpu.fit._ggml import row_bytes
-from model_manager.gpu.fit._needs import STEP, Known, Load, context_of, needs
-from model_manager.gpu.fit._result import Quantization, gib
-from model_manager.gpu.fit._shape import ModelShape
+from model_manager.gpu.vram._card import Limits
+from model_manager.gpu.vram._ggml import row_bytes
+from model_manager.gpu.vram._needs import STEP, Known, Load, context_of, needs
+from model_manager.gpu.vram._result import Quantization, gib
+from model_manager.gpu.vram._shape import ModelShape
 
 # Bits a weight of whole files, best first, as llama.cpp's own table has them for
 # Llama 3.1 8B (tools/quantize/README.md); larger models take a little less.

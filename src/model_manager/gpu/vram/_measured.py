@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from model_manager.gpu.fit._metadata import whole
-from model_manager.gpu.fit._shape import ModelShape
+from model_manager.gpu.vram._metadata import whole
+from model_manager.gpu.vram._shape import ModelShape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

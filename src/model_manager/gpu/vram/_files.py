@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from model_manager.gpu.fit._gguf import Head, read_head
-from model_manager.gpu.fit._metadata import Source, shape_of, sums_of, whole
-from model_manager.gpu.fit._shape import ModelShape
+from model_manager.gpu.vram._gguf import Head, read_head
+from model_manager.gpu.vram._metadata import Source, shape_of, sums_of, whole
+from model_manager.gpu.vram._shape import ModelShape
 
 
 def shape_from_gguf(

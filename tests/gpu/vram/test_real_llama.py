@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Kind
 
-from model_manager.gpu.fit import CardMemory, Fit, fit, shape_from_gguf
+from model_manager.gpu.vram import CardMemory, Fit, fit, shape_from_gguf
 
 pytestmark = pytest.mark.real_server
 
