@@ -199,6 +199,7 @@ class OllamaWire:
                 "llama.block_count": 2,
                 "llama.context_length": window,
                 "llama.embedding_length": 128,
+                "llama.feed_forward_length": 256,
                 "llama.attention.head_count": 4,
                 "llama.attention.head_count_kv": 2,
                 "llama.vocab_size": 879,
