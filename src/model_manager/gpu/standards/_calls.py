@@ -9,6 +9,8 @@ from typing import Final
 from model_manager.gpu.standards import _devices, _environ, _uses
 from model_manager.gpu.standards._context import Context
 from model_manager.gpu.standards._libraries import library_of
+from model_manager.gpu.standards._nodes import children
+from model_manager.gpu.standards._parse import parse
 from model_manager.gpu.standards._state import State
 from model_manager.gpu.standards._trace import Import, Node
 from model_manager.gpu.standards._values import (
@@ -32,6 +34,7 @@ _STARTERS: Final = frozenset(
     }
 )
 """Last names of calls that run a function that they are given."""
+_LEAVES: Final = (ast.Name, ast.Constant)
 _GUARDED: Final = (
     ast.Lambda,
     ast.ListComp,
@@ -78,13 +81,14 @@ def _in_order(root: ast.expr) -> Iterator[tuple[ast.expr, bool]]:
     stack: list[tuple[ast.AST, bool, bool]] = [(root, False, False)]
     while stack:
         node, may, is_ready = stack.pop()
-        if is_ready:
+        if is_ready or isinstance(node, _LEAVES):
             if isinstance(node, ast.expr):
                 yield node, may
             continue
         stack.append((node, may, True))
-        inner = [(child, may or uncertain) for child, uncertain in _children(node)]
-        stack += [(child, flag, False) for child, flag in reversed(inner)]
+        inner = [(child, may or unsure, False) for child, unsure in _children(node)]
+        inner.reverse()
+        stack += inner
 
 
 def _children(node: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
@@ -102,7 +106,7 @@ def _children(node: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
         yield from ((p, False) for p in parts if not isinstance(p, ast.Constant))
     else:
         may = isinstance(node, _GUARDED)
-        yield from ((child, may) for child in ast.iter_child_nodes(node))
+        yield from ((child, may) for child in children(node))
 
 
 def _part(context: Context, node: ast.expr, state: State) -> None:
@@ -161,7 +165,7 @@ def _run_text(context: Context, node: ast.Call, state: State) -> None:
     """Look for imports in a text that is run."""
     for text in texts(context.values(node.args[0])) or ():
         try:
-            tree = ast.parse(text)
+            tree = parse(text)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue
         for inner in ast.walk(tree):

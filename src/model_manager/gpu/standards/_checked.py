@@ -14,12 +14,12 @@ from model_manager.gpu.standards._judge import faults_of
 from model_manager.gpu.standards._libraries import PREFILTER
 from model_manager.gpu.standards._lines import FORMATS, LineFormat
 from model_manager.gpu.standards._notebook import Notebook, notebook_of
+from model_manager.gpu.standards._parse import parse
 from model_manager.gpu.standards._program import program_of
 from model_manager.gpu.standards._scripts import script_faults
 from model_manager.gpu.standards._source import (
     Source,
     UndecodableError,
-    parse,
     plain_source,
     python_source,
 )
@@ -143,7 +143,7 @@ def _in_python(
     if len(source.text) > _MAX_TEXT:
         raise TooMuchError
     magic = {} if notebook is None else notebook.magic
-    program = program_of(parse(source), magic)
+    program = program_of(parse(source.text), magic)
     return [
         Finding(
             path=path,

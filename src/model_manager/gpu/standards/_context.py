@@ -104,5 +104,6 @@ class Context(ABC):
     def note_use(self, node: Node, what: str, state: State) -> None:
         """Note that the card is used here."""
         if self.counts_uses:
-            use = Use(what=what, node=node, validated=state.validated)
-            self.trace.use(use)
+            self.trace.use(
+                Use(what=what, node=node, validated=state.validated, top=self.top)
+            )

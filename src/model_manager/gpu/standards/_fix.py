@@ -44,7 +44,7 @@ def mended(
                 continue
             after = check_data(path, changed, kind, wanted=wanted)
             if _is_better(before=checked.findings, after=after.findings):
-                fixed += _gone(attempt, after.findings)
+                fixed += _gone(attempt, before=checked.findings, after=after.findings)
                 checked, new = after, changed
                 break
         else:
@@ -109,13 +109,17 @@ def _is_better(*, before: Sequence[Finding], after: Sequence[Finding]) -> bool:
     return new.total() < old.total() and new <= old
 
 
-def _gone(attempt: Sequence[Finding], after: Sequence[Finding]) -> list[Finding]:
-    left = Counter((finding.rule.id, finding.message) for finding in after)
+def _gone(
+    attempt: Sequence[Finding], *, before: Sequence[Finding], after: Sequence[Finding]
+) -> list[Finding]:
+    """Return what an attempt mended: of every rule as many as there are fewer now."""
+    fewer = Counter(finding.rule.id for finding in before)
+    fewer.subtract(finding.rule.id for finding in after)
+    said = {finding.message for finding in after}
     gone: list[Finding] = []
-    for finding in attempt:
-        key = (finding.rule.id, finding.message)
-        if left[key]:
-            left[key] -= 1
-        else:
+    # A change may move what is left; what says the same as before is what is left.
+    for finding in sorted(attempt, key=lambda finding: finding.message in said):
+        if fewer[finding.rule.id] > 0:
+            fewer[finding.rule.id] -= 1
             gone.append(finding)
     return gone

@@ -10,6 +10,7 @@ from typing import Final
 from typing_extensions import override
 
 from model_manager.gpu.standards._context import Context
+from model_manager.gpu.standards._nodes import FunctionFacts, facts_of
 from model_manager.gpu.standards._state import Frame, Scope, State
 from model_manager.gpu.standards._values import (
     UNKNOWN,
@@ -34,6 +35,13 @@ class Follow(Context):
         """Functions that are called where the file is the program."""
         self._active: list[Function] = []
         self._known: dict[tuple[object, ...], State] = {}
+        self._facts: dict[Function, FunctionFacts] = {}
+
+    def facts(self, function: Function) -> FunctionFacts:
+        """Return what is to be known of a function before it is entered."""
+        if function not in self._facts:
+            self._facts[function] = facts_of(function)
+        return self._facts[function]
 
     @abstractmethod
     def block(self, body: Sequence[ast.stmt], state: State) -> None:
@@ -51,7 +59,7 @@ class Follow(Context):
         self.reached.add(function)
         names = self._arguments(function, call)
         # What is only made by the call runs later, if at all.
-        may = may or self.frame.may > 0 or _is_generator(function)
+        may = may or self.frame.may > 0 or self.facts(function).is_generator
         end = self._end_of(function, state, names=names, may=may)
         if may:
             state.absorb(end)
@@ -120,15 +128,3 @@ class Follow(Context):
             *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
         ]
         return {a.arg: self.values(v) for a, v in pairs if v is not None}
-
-
-def _is_generator(function: Function) -> bool:
-    """Return whether a call of a function runs nothing yet."""
-    stack: list[ast.AST] = list(function.body)
-    while stack:
-        node = stack.pop()
-        if isinstance(node, ast.Yield | ast.YieldFrom):
-            return True
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            stack += ast.iter_child_nodes(node)
-    return False

@@ -208,7 +208,9 @@ class _Judge:
             return
         if not trace.validations:
             message = f"the card is used ({first.what}) and nothing validates it"
-            edits = self._mender.validation(after=self._last_setting())
+            after = self._last_setting()
+            early = after is not None and first.top <= after
+            edits = () if early else self._mender.validation(after=after)
             yield Fault(
                 rule=_rules.VALIDATION_MISSING,
                 node=first.node,

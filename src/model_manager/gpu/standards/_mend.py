@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Final
 
 from model_manager.gpu._variables import ALLOCATOR_NAMES, with_setting
@@ -23,9 +24,14 @@ class Mender:
         """Look at the file once."""
         self._source = source
         self._body = tree.body
-        self._statements = {
+        self._tree = tree
+
+    @cached_property
+    def _statements(self) -> dict[int, ast.Expr]:
+        """The statements that are one expression, by that."""
+        return {
             id(node.value): node
-            for node in ast.walk(tree)
+            for node in ast.walk(self._tree)
             if isinstance(node, ast.Expr)
         }
 

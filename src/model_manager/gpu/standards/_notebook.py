@@ -6,7 +6,6 @@ one place in one cell, and a change of the text is a change of one cell.
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from itertools import product
 from typing import Any, Final
 
 from model_manager.gpu.standards._findings import Edit
+from model_manager.gpu.standards._parse import parse
 from model_manager.gpu.standards._source import Source, UndecodableError
 
 _PYTHON_CELLS: Final = frozenset(
@@ -184,7 +184,7 @@ def _is_python(text: str) -> bool:
     if not any(line.lstrip()[:1] in {"%", "!", "?"} for line in text.splitlines()):
         return "?" not in text and "!" not in text and "%" not in text
     try:
-        ast.parse(text)
+        parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from model_manager.gpu.standards._nodes import functions_in
 from model_manager.gpu.standards._state import State
 from model_manager.gpu.standards._trace import Trace
 from model_manager.gpu.standards._values import Function
@@ -71,7 +72,7 @@ def _from_outside(walk: Walk, tree: ast.Module, *, module: State, main: State) -
     for function in dict.fromkeys(walk.from_guard):
         walk.follow(function, module.copy(), call=None, may=False)
     walk.counts_uses = True
-    rest = _ordered(_functions(tree), reached=walk.reached)
+    rest = _ordered(walk, functions_in(tree))
     start = module.copy()
     start.validated = module.validated or main.validated
     for function in rest:
@@ -83,35 +84,15 @@ def _from_outside(walk: Walk, tree: ast.Module, *, module: State, main: State) -
             start.validated = start.validated or state.validated
 
 
-def _functions(tree: ast.Module) -> list[Function]:
-    return [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    ]
-
-
-def _ordered(
-    functions: Iterable[Function], *, reached: set[Function]
-) -> list[Function]:
+def _ordered(walk: Walk, functions: Iterable[Function]) -> list[Function]:
     """Return functions not reached: the entry, then those that no other mentions."""
-    rest = [function for function in functions if function not in reached]
-    mentioned = {name for function in rest for name in _mentions(function)}
+    rest = [function for function in functions if function not in walk.reached]
+    mentioned = {name for fn in rest for name in walk.facts(fn).mentions}
     rank = {
         function: (function.name != _ENTRY, function.name in mentioned)
         for function in rest
     }
     return sorted(rest, key=lambda function: rank[function])
-
-
-def _mentions(function: Function) -> set[str]:
-    """Return the names that a function's body speaks of, its own left out."""
-    names = {
-        node.id if isinstance(node, ast.Name) else node.attr
-        for node in ast.walk(function)
-        if isinstance(node, ast.Name | ast.Attribute)
-    }
-    return names - {function.name}
 
 
 def _alive(state: State) -> State:

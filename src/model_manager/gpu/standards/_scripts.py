@@ -21,6 +21,7 @@ from model_manager.gpu.standards._lines import (
     Setting,
     Unseen,
 )
+from model_manager.gpu.standards._parse import parse
 from model_manager.gpu.standards._posix import (
     dotenv_events,
     shell_events,
@@ -196,7 +197,7 @@ def _uses_cuda(event: Launch, folder: Path) -> bool:
 
 def _imports_cuda(data: bytes) -> bool:
     try:
-        tree = ast.parse(data)
+        tree = parse(data)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return any(

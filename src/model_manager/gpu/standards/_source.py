@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import codecs
 import io
 import tokenize
@@ -152,8 +151,10 @@ def python_source(data: bytes) -> Source:
     Raises:
         UndecodableError: It is not text in that encoding, or nobody knows the encoding.
     """
+    # Python also ends lines where old Macs did, and the tokenizer here does not.
+    plain_ends = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(plain_ends).readline)
     except SyntaxError as error:
         raise UndecodableError(str(error.msg)) from None
     mark = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
@@ -172,22 +173,6 @@ def plain_source(data: bytes) -> Source:
     except UnicodeDecodeError:
         # Every byte is a letter there, so nothing of it is lost.
         return Source(text=data.decode("latin-1"), encoding="latin-1")
-
-
-def parse(source: Source) -> ast.Module:
-    """Parse Python without telling the world what is odd about it.
-
-    Raises:
-        SyntaxError: It is not the Python of this interpreter.
-        ValueError: It cannot be read at all.
-        RecursionError: It is nested too deep.
-        MemoryError: As RecursionError.
-    """
-    import warnings  # noqa: PLC0415 - hardly a file needs it
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return ast.parse(source.text)
 
 
 def _decoded(data: bytes, encoding: str) -> str:

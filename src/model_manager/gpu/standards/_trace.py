@@ -51,6 +51,7 @@ class Use:
     what: str
     node: Node
     validated: bool
+    top: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

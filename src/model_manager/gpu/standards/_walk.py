@@ -15,6 +15,7 @@ from typing_extensions import override
 from model_manager.gpu.standards import _environ
 from model_manager.gpu.standards._calls import modules_of, note_import, visit
 from model_manager.gpu.standards._follow import Follow
+from model_manager.gpu.standards._nodes import children
 from model_manager.gpu.standards._state import Scope, State, joined
 from model_manager.gpu.standards._values import (
     UNKNOWN,
@@ -89,7 +90,7 @@ class Walk(Follow):
 
     def _jump(self, statement: ast.stmt, state: State) -> None:
         """Run what leaves the way, and whatever else there is."""
-        for child in ast.iter_child_nodes(statement):
+        for child in children(statement):
             if isinstance(child, ast.expr):
                 visit(self, child, state)
         if isinstance(statement, ast.Return):
