@@ -24,13 +24,13 @@ from model_manager.errors import (
     GpuNotCheckedError,
     InvalidRequestError,
     NvmlError,
+    RequiredGpuMissingError,
     VisibleDevicesError,
     WrongGpuError,
 )
 from model_manager.gpu import Gpu, GpuPolicy, GpuProcess, Inventory, Verdict
 from model_manager.gpu._processes import Processes
 from model_manager.gpu.ollama import (
-    LoadedModel,
     OllamaSettings,
     ServerFacts,
     check_ollama,
@@ -38,11 +38,12 @@ from model_manager.gpu.ollama import (
     launch_ollama,
     ollama_environment,
     plan_launch,
-    read_server,
+    read_ollama,
 )
 from model_manager.gpu.ollama._service import read_service
 from model_manager.gpu.ollama._wire import fetch_json
 from model_manager.testing import FakeNvml, OllamaServer, rtx_3090, rtx_5060_ti
+from model_manager.types import LoadedModel
 
 RECORDED = {
     "/api/version": b'{"version":"0.32.15"}',
@@ -302,6 +303,12 @@ class TestOtherRules:
 
         assert judge_server(facts, POLICY, BOTH).check("exposure").status == status
 
+    def test_without_the_card_nothing_is_right(self) -> None:
+        verdict = judge_server(RIGHT, POLICY, Inventory(gpus=(OTHER,)))
+
+        assert verdict.check("cards").error is RequiredGpuMissingError
+        assert not verdict.passed
+
     def test_without_nvml_nothing_is_right(self) -> None:
         problem = DriverNotLoadedError("the driver is not loaded.", remedy="Load it.")
         verdict = judge_server(RIGHT, POLICY, Inventory(), problem=problem)
@@ -500,7 +507,7 @@ def no_systemd(_: Sequence[str]) -> str | None:
 
 
 def look(url: str = URL, *, systemd: Any = no_systemd, **processes: Any) -> ServerFacts:
-    return read_server(url, processes=Listed(**processes), fetch=answers, run=systemd)
+    return read_ollama(url, processes=Listed(**processes), fetch=answers, run=systemd)
 
 
 class TestLook:
@@ -600,11 +607,11 @@ class TestLook:
     )
     def test_what_is_no_url_is_refused(self, url: str) -> None:
         with pytest.raises(InvalidRequestError):
-            read_server(url, fetch=answers, run=no_systemd)
+            read_ollama(url, fetch=answers, run=no_systemd)
 
     def test_a_password_in_a_url_is_refused_and_not_repeated(self) -> None:
         with pytest.raises(InvalidRequestError) as caught:
-            read_server("http://me:secret@127.0.0.1:11434", fetch=answers)
+            read_ollama("http://me:secret@127.0.0.1:11434", fetch=answers)
 
         assert "secret" not in str(caught.value)
 
@@ -665,7 +672,7 @@ class TestWire:
 
     def test_the_server_of_the_tests_answers_as_one(self) -> None:
         with OllamaServer(models=["small"]) as server:
-            facts = read_server(server.base_url, run=no_systemd)
+            facts = read_ollama(server.base_url, run=no_systemd)
 
         assert facts.version == "0.32.15"
         assert facts.models == ()
@@ -745,7 +752,7 @@ class TestRealProcesses:
         )
         with launch_ollama(plan, show=lambda _: None) as launched:
             verdict = check_ollama(box.url, nvml=box.nvml, run=no_systemd)
-            facts = read_server(box.url, run=no_systemd)
+            facts = read_ollama(box.url, run=no_systemd)
 
         assert verdict.passed, str(verdict)
         assert verdict.gpu is not None

@@ -6,7 +6,7 @@ counts, and nothing but the variables that are judged is ever looked at.
 """
 
 from model_manager.gpu.ollama._check import check_ollama, judge_server
-from model_manager.gpu.ollama._facts import LoadedModel, ServerFacts
+from model_manager.gpu.ollama._facts import ServerFacts
 from model_manager.gpu.ollama._launch import (
     LaunchedOllama,
     LaunchPlan,
@@ -14,11 +14,11 @@ from model_manager.gpu.ollama._launch import (
     plan_launch,
     run_ollama,
 )
-from model_manager.gpu.ollama._look import read_server
+from model_manager.gpu.ollama._look import read_ollama
 from model_manager.gpu.ollama._scripts import ollama_scripts, write_scripts
 from model_manager.gpu.ollama._settings import OllamaSettings
 from model_manager.gpu.ollama._variables import (
-    Variable,
+    OllamaVariable,
     ollama_environment,
     ollama_variables,
 )
@@ -26,10 +26,9 @@ from model_manager.gpu.ollama._variables import (
 __all__ = [
     "LaunchPlan",
     "LaunchedOllama",
-    "LoadedModel",
     "OllamaSettings",
+    "OllamaVariable",
     "ServerFacts",
-    "Variable",
     "check_ollama",
     "judge_server",
     "launch_ollama",
@@ -37,7 +36,7 @@ __all__ = [
     "ollama_scripts",
     "ollama_variables",
     "plan_launch",
-    "read_server",
+    "read_ollama",
     "run_ollama",
     "write_scripts",
 ]

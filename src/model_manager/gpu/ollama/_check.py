@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from model_manager.errors import GpuError, NvmlError
+from model_manager.errors import GpuError, NvmlError, RequiredGpuMissingError
 from model_manager.gpu._cards import Inventory
 from model_manager.gpu._here import this_machine
 from model_manager.gpu._machine import NvmlPort
@@ -13,7 +13,7 @@ from model_manager.gpu._processes import ProcessPort
 from model_manager.gpu._verdict import Check, Verdict
 from model_manager.gpu.ollama import _environment, _placement
 from model_manager.gpu.ollama._facts import ENGINE, ServerFacts
-from model_manager.gpu.ollama._look import read_server
+from model_manager.gpu.ollama._look import read_ollama
 from model_manager.gpu.ollama._service import Run, run_briefly
 from model_manager.gpu.ollama._wire import Fetch, fetch_json
 
@@ -53,7 +53,7 @@ def check_ollama(
         InvalidRequestError: `base_url` is no URL of a server.
     """
     policy = policy or GpuPolicy()
-    facts = read_server(base_url, processes=processes, fetch=fetch, run=run)
+    facts = read_ollama(base_url, processes=processes, fetch=fetch, run=run)
     if not facts.is_local or facts.problem:
         return _nothing_known(facts, policy)
     problem: NvmlError | None = None
@@ -172,6 +172,15 @@ def _cards(policy: GpuPolicy, inventory: Inventory, problem: NvmlError | None) -
             error=type(problem),
         )
     seen = ", ".join(gpu.name for gpu in inventory.gpus) or "no card"
+    if not any(policy.allows(gpu) for gpu in inventory.gpus):
+        return Check(
+            rule="cards",
+            status="failed",
+            seen=f"no {policy.name} is there: {seen}",
+            expected=expected,
+            remedy="see 'model-manager gpu check'",
+            error=RequiredGpuMissingError,
+        )
     if inventory.unreadable:
         seen += f", and {len(inventory.unreadable)} that cannot be read"
     return Check(rule="cards", status="passed", seen=seen, expected=expected)

@@ -55,7 +55,7 @@ def chosen(facts: ServerFacts, policy: GpuPolicy, inventory: Inventory) -> Chose
     """Judge which card `CUDA_VISIBLE_DEVICES` gives the server."""
     rule = "server_environment"
     expected = f"{VISIBLE_DEVICES} names the {policy.name} alone"
-    order_matters = not (facts.value(VISIBLE_DEVICES) or "").startswith("GPU-")
+    order_matters = not (facts.value(VISIBLE_DEVICES) or "").upper().startswith("GPU-")
     known = facts.is_known(VISIBLE_DEVICES) and (
         facts.is_known(DEVICE_ORDER) or not order_matters
     )

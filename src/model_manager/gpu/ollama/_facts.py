@@ -13,6 +13,7 @@ from model_manager.gpu.ollama._variables import (
     PARALLEL,
     trimmed,
 )
+from model_manager.types import LoadedModel
 
 Source: TypeAlias = Literal["process", "service"]
 
@@ -22,26 +23,6 @@ unless it is said to be off, and a runner sees what Vulkan sees."""
 _ONE_BY_DEFAULT: Final = (0, 10)
 """The first version that answers one request at a time unless told otherwise."""
 _VERSION: Final = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedModel:
-    """A model that is in memory, by the server's own words (`/api/ps`)."""
-
-    name: str
-    size: int | None = None
-    """Bytes that it takes, wherever they are."""
-    size_vram: int | None = None
-    """Bytes of it on cards, as the server believes."""
-    context_length: int | None = None
-    """Tokens."""
-
-    @property
-    def share(self) -> float | None:
-        """Which part of it is on cards, from 0 to 1, as the server believes."""
-        if not self.size or self.size_vram is None:
-            return None
-        return min(self.size_vram / self.size, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from model_manager.gpu._verdict import Verdict
 from model_manager.gpu.ollama._child import Child, Relay, Show, show_on_stderr
 from model_manager.gpu.ollama._settings import OllamaSettings
 from model_manager.gpu.ollama._variables import (
-    Variable,
+    OllamaVariable,
     ollama_variables,
     server_environment,
 )
@@ -44,7 +44,7 @@ class LaunchPlan:
     policy: GpuPolicy
     """With the UUID of its card, where NVML shows exactly one that it allows."""
     settings: OllamaSettings
-    variables: tuple[Variable, ...]
+    variables: tuple[OllamaVariable, ...]
     environment: Mapping[str, str] = field(repr=False)
     """All that the server gets: this process's own, with the variables, and without
     what would undo them."""

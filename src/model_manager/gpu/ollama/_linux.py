@@ -10,7 +10,7 @@ from model_manager.gpu._policy import GpuPolicy
 from model_manager.gpu.ollama._quoting import shell_assignment, unit_assignment
 from model_manager.gpu.ollama._settings import OllamaSettings
 from model_manager.gpu.ollama._template import facts_of, filled, lines_of, names_of
-from model_manager.gpu.ollama._variables import UNDOING, Variable
+from model_manager.gpu.ollama._variables import UNDOING, OllamaVariable
 
 CONFIG: Final = r"""
 #!/usr/bin/env bash
@@ -156,7 +156,7 @@ UnsetEnvironment=@UNDOING@
 
 
 def linux_scripts(
-    policy: GpuPolicy, settings: OllamaSettings, variables: Sequence[Variable]
+    policy: GpuPolicy, settings: OllamaSettings, variables: Sequence[OllamaVariable]
 ) -> dict[str, str]:
     """Return the scripts for Linux: name to text."""
     facts = facts_of(policy, settings) | {

@@ -9,7 +9,7 @@ from typing import Final
 
 from model_manager.errors import InvalidRequestError
 from model_manager.gpu._processes import Processes, ProcessPort
-from model_manager.gpu.ollama._facts import LoadedModel, ServerFacts, Source
+from model_manager.gpu.ollama._facts import ServerFacts, Source
 from model_manager.gpu.ollama._service import Run, Service, read_service, run_briefly
 from model_manager.gpu.ollama._settings import (
     DEFAULT_PORT,
@@ -19,6 +19,7 @@ from model_manager.gpu.ollama._settings import (
 )
 from model_manager.gpu.ollama._variables import HOST, JUDGED, trimmed
 from model_manager.gpu.ollama._wire import Fetch, fetch_json, place_of
+from model_manager.types import LoadedModel
 
 _PROGRAM: Final = "ollama"
 _SERVES: Final = "serve"
@@ -38,7 +39,7 @@ _FORWARDERS: Final = frozenset(
 _LOOK_AS_ROOT: Final = "its variables can be read by its own user and by root only"
 
 
-def read_server(
+def read_ollama(
     base_url: str,
     *,
     processes: ProcessPort | None = None,

@@ -10,7 +10,8 @@ from model_manager.errors import CudaUnavailableError, GpuError, WrongGpuError
 from model_manager.gpu._cards import Gpu, Inventory
 from model_manager.gpu._policy import GIB, GpuPolicy
 from model_manager.gpu._verdict import Check
-from model_manager.gpu.ollama._facts import LoadedModel, ServerFacts
+from model_manager.gpu.ollama._facts import ServerFacts
+from model_manager.types import LoadedModel
 
 RULE: Final = "placement"
 WHOLE: Final = 0.98
@@ -51,7 +52,7 @@ def place(facts: ServerFacts, policy: GpuPolicy, inventory: Inventory) -> Placem
     spilled = next(_spilled(facts.models), None)
     if spilled is not None:
         return Placement(check=spilled)
-    if any(model.share is None for model in facts.models):
+    if any(_share(model) is None for model in facts.models):
         return _skipped("the server does not tell where a model sits")
     return _held_against(facts, on, [g for g in inventory.gpus if policy.allows(g)])
 
@@ -59,7 +60,7 @@ def place(facts: ServerFacts, policy: GpuPolicy, inventory: Inventory) -> Placem
 def _spilled(models: Sequence[LoadedModel]) -> Iterator[Check]:
     """Yield what is wrong with models that are not wholly on a card."""
     for model in models:
-        share = model.share
+        share = _share(model)
         if share is None or share >= WHOLE:
             continue
         if share == 0:
@@ -101,6 +102,13 @@ def _held_against(
             remedy="run this on the machine itself, as root or the server's user",
         )
     )
+
+
+def _share(model: LoadedModel) -> float | None:
+    """Return which part of a model is on cards, as the server believes."""
+    if not model.size or model.size_vram is None:
+        return None
+    return model.size_vram / model.size
 
 
 def _holds(gpu: Gpu, pids: frozenset[int]) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 
 from model_manager.gpu._policy import GpuPolicy
 from model_manager.gpu.ollama._settings import OllamaSettings
-from model_manager.gpu.ollama._variables import Variable
+from model_manager.gpu.ollama._variables import OllamaVariable
 
 _PLACE: Final = re.compile(r"@([A-Z_]+)@")
 
@@ -42,7 +42,7 @@ def names_of(policy: GpuPolicy) -> list[str]:
 
 
 def lines_of(
-    variables: Sequence[Variable], comment: str, assign: Callable[[str, str], str]
+    variables: Sequence[OllamaVariable], comment: str, assign: Callable[[str, str], str]
 ) -> str:
     """Return every variable as a comment that says why, and its assignment."""
     return "\n".join(

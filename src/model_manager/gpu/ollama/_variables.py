@@ -61,7 +61,7 @@ _CARD_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+/()-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Variable:
+class OllamaVariable:
     """A variable of the server's process."""
 
     name: str
@@ -75,7 +75,7 @@ class Variable:
 
 def ollama_variables(
     policy: GpuPolicy, settings: OllamaSettings | None = None
-) -> tuple[Variable, ...]:
+) -> tuple[OllamaVariable, ...]:
     """Return the variables of a server that uses the policy's card alone.
 
     They belong to the server's process: setting them in a program that asks the server
@@ -107,7 +107,7 @@ def ollama_environment(
 
 
 def server_environment(
-    environ: Mapping[str, str], variables: tuple[Variable, ...]
+    environ: Mapping[str, str], variables: tuple[OllamaVariable, ...]
 ) -> dict[str, str]:
     """Return an environment with the variables, and without what would undo them."""
     # Windows does not tell upper case from lower.
@@ -154,9 +154,9 @@ def check_policy(policy: GpuPolicy) -> None:
             )
 
 
-def _card(policy: GpuPolicy) -> Iterator[Variable]:
+def _card(policy: GpuPolicy) -> Iterator[OllamaVariable]:
     if policy.device_order is not None:
-        yield Variable(
+        yield OllamaVariable(
             name=DEVICE_ORDER,
             value=policy.device_order,
             why="CUDA numbers the cards in the order of the bus",
@@ -164,29 +164,29 @@ def _card(policy: GpuPolicy) -> Iterator[Variable]:
     how = "by its UUID"
     if policy.uuid is None:
         how = "by its place among all, from 0"
-    yield Variable(
+    yield OllamaVariable(
         name=VISIBLE_DEVICES,
         value=policy.uuid or policy.visible_devices,
         why=f"the one card that CUDA shows, {how}",
     )
-    yield Variable(
+    yield OllamaVariable(
         name=VULKAN,
         value="0",
         why="since Ollama 0.30 Vulkan finds cards that are hidden from CUDA",
     )
-    yield Variable(
+    yield OllamaVariable(
         name=VULKAN_DEVICES, value="-1", why="the same, said to Vulkan's own backend"
     )
 
 
-def _named_by_the_rules(policy: GpuPolicy) -> Iterator[Variable]:
-    yield Variable(
+def _named_by_the_rules(policy: GpuPolicy) -> Iterator[OllamaVariable]:
+    yield OllamaVariable(
         name=IGNORED[0],
         value=policy.visible_devices,
         why="the team's rules name it; Ollama does not read it",
         is_read=False,
     )
-    yield Variable(
+    yield OllamaVariable(
         name=IGNORED[1],
         value="1",
         why="the team's rules name it; Ollama does not read it",
@@ -194,8 +194,8 @@ def _named_by_the_rules(policy: GpuPolicy) -> Iterator[Variable]:
     )
 
 
-def _server(settings: OllamaSettings) -> Iterator[Variable]:
-    yield Variable(
+def _server(settings: OllamaSettings) -> Iterator[OllamaVariable]:
+    yield OllamaVariable(
         name=HOST,
         value=settings.host,
         why="where the server listens: this machine"
@@ -225,4 +225,4 @@ def _server(settings: OllamaSettings) -> Iterator[Variable]:
     )
     for name, value, why in optional:
         if value is not None:
-            yield Variable(name=name, value=str(value), why=why)
+            yield OllamaVariable(name=name, value=str(value), why=why)

@@ -13,7 +13,7 @@ from model_manager.gpu.ollama._quoting import (
 )
 from model_manager.gpu.ollama._settings import OllamaSettings
 from model_manager.gpu.ollama._template import facts_of, filled, lines_of, names_of
-from model_manager.gpu.ollama._variables import UNDOING, Variable
+from model_manager.gpu.ollama._variables import UNDOING, OllamaVariable
 
 CONFIG: Final = r"""
 @echo off
@@ -74,16 +74,18 @@ if not exist "%~dp0config_env_@SLUG@.bat" (
 call "%~dp0config_env_@SLUG@.bat"
 if errorlevel 1 goto failed
 
-where ollama.exe >nul 2>&1
-if errorlevel 1 (
+set "MM_FOUND="
+for %%f in (ollama.exe) do set "MM_FOUND=%%~$PATH:f"
+if not defined MM_FOUND (
     echo ERROR: ollama.exe is not on PATH. 1>&2
     echo Install Ollama, or add its folder to PATH, and open a new window. 1>&2
     goto failed
 )
 
 rem CUDA would quietly take the CPU if the card were missing.
-where nvidia-smi.exe >nul 2>&1
-if errorlevel 1 (
+set "MM_FOUND="
+for %%f in (nvidia-smi.exe) do set "MM_FOUND=%%~$PATH:f"
+if not defined MM_FOUND (
     echo ERROR: nvidia-smi.exe is not on PATH, so the card cannot be checked. 1>&2
     echo Install the NVIDIA driver. 1>&2
     goto failed
@@ -126,8 +128,9 @@ MONITOR: Final = r"""
 @echo off
 rem Shows the cards as they are now, until Ctrl+C. Options go to 'gpu watch'.
 setlocal EnableExtensions DisableDelayedExpansion
-where model-manager.exe >nul 2>&1
-if errorlevel 1 (
+set "MM_FOUND="
+for %%f in (model-manager.exe) do set "MM_FOUND=%%~$PATH:f"
+if not defined MM_FOUND (
     echo ERROR: model-manager.exe is not on PATH. 1>&2
     echo Install it with: pip install "model-manager[cli]" 1>&2
     timeout /t 15 2>nul
@@ -146,8 +149,9 @@ rem   surveillance_continue_@SLUG@.bat [SECONDS] [FILE]
 rem
 rem SECONDS between two looks, 60 otherwise; FILE is surveillance_@SLUG@.log otherwise.
 setlocal EnableExtensions DisableDelayedExpansion
-where model-manager.exe >nul 2>&1
-if errorlevel 1 (
+set "MM_FOUND="
+for %%f in (model-manager.exe) do set "MM_FOUND=%%~$PATH:f"
+if not defined MM_FOUND (
     echo ERROR: model-manager.exe is not on PATH. 1>&2
     echo Install it with: pip install "model-manager[cli]" 1>&2
     timeout /t 15 2>nul
@@ -236,7 +240,7 @@ set "MM_CODEPAGE="
 
 
 def windows_scripts(
-    policy: GpuPolicy, settings: OllamaSettings, variables: Sequence[Variable]
+    policy: GpuPolicy, settings: OllamaSettings, variables: Sequence[OllamaVariable]
 ) -> dict[str, str]:
     """Return the scripts for Windows: name to text."""
     facts = facts_of(policy, settings)
@@ -252,7 +256,7 @@ def windows_scripts(
     }
 
 
-def _settings(variables: Sequence[Variable]) -> dict[str, str]:
+def _settings(variables: Sequence[OllamaVariable]) -> dict[str, str]:
     permanent = [
         f"{batch_permanent(variable.name, variable.value)} >nul || goto failed"
         for variable in variables
@@ -275,7 +279,9 @@ def _card_tests(policy: GpuPolicy) -> dict[str, str]:
     return {"CARD_TESTS": "\n".join(tests)}
 
 
-def _powershell(policy: GpuPolicy, variables: Sequence[Variable]) -> dict[str, str]:
+def _powershell(
+    policy: GpuPolicy, variables: Sequence[OllamaVariable]
+) -> dict[str, str]:
     return {
         "VARIABLES": lines_of(variables, "#", powershell_assignment),
         "UNDOING": _array(UNDOING),
