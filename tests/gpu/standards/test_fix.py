@@ -266,7 +266,7 @@ def test_after_mending_the_variables_are_right_wherever_that_is_mechanical(
 
 
 def notebook(*cells: str, indent: int | None = 1) -> str:
-    made = [
+    made: list[dict[str, object]] = [
         {
             "cell_type": "code",
             "execution_count": None,

@@ -33,6 +33,8 @@ _PYTHON: Final = frozenset({".py", ".pyw"})
 _NOTEBOOK: Final = ".ipynb"
 _MAX_TEXT: Final = 2 * 1024**2
 """Characters of Python that are parsed; no script that a person wrote is longer."""
+_LINE_WORDS: Final = (*(word.lower() for word in PREFILTER), b".py")
+"""What a script of lines must have one of; it may start one of Python."""
 _WIDE_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 _SHEBANGS: Final[tuple[tuple[bytes, FileFormat], ...]] = (
     (b"python", "python"),
@@ -75,7 +77,7 @@ def format_of(name: str, head: bytes = b"") -> FileFormat | None:
 
 def check_data(path: str, data: bytes, kind: FileFormat, *, wanted: _Wanted) -> Checked:
     """Check the bytes of one file; nothing in them can make this raise."""
-    if not data.startswith(_WIDE_MARKS) and not any(w in data for w in PREFILTER):
+    if not data.startswith(_WIDE_MARKS) and not _may_break(data, kind):
         return Checked()
     try:
         return _check(path, data, kind, wanted=wanted)
@@ -88,6 +90,15 @@ def check_data(path: str, data: bytes, kind: FileFormat, *, wanted: _Wanted) -> 
         return not_checked(path, _TOO_MUCH)
     except ValueError as error:
         return not_checked(path, f"it cannot be parsed: {error}")
+
+
+def _may_break(data: bytes, kind: FileFormat) -> bool:
+    """Return whether a file has a word without which no rule can be broken."""
+    if kind in {"python", "notebook"}:
+        return any(word in data for word in PREFILTER)
+    # Windows does not tell small letters from great ones.
+    low = data.lower()
+    return any(word in low for word in _LINE_WORDS)
 
 
 def not_checked(path: str, why: str, *, line: int = 1, column: int = 1) -> Checked:

@@ -32,7 +32,15 @@ FORMATS: Final[Mapping[str, LineFormat]] = MappingProxyType(
 """The ends of names, and how such files are read."""
 
 _PYTHONS: Final = ("python", "pythonw", "py", "pypy")
-_LAUNCHERS: Final = frozenset({"torchrun", "accelerate", "deepspeed", "vllm"})
+_LAUNCHERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "torchrun": "torch",
+        "accelerate": "accelerate",
+        "deepspeed": "deepspeed",
+        "vllm": "vllm",
+    }
+)
+"""Programs that come with a CUDA library, and the library."""
 SERVER: Final = "ollama"
 """The server of local models, which uses every card that it is shown."""
 
@@ -93,7 +101,9 @@ def launch_in(words: Sequence[str], *, line: int, column: int) -> Iterator[Launc
             yield Launch(line=line, column=column, program=f"{SERVER} serve")
             return
         if name in _LAUNCHERS and rest:
-            yield Launch(line=line, column=column, program=name, module=name)
+            yield Launch(
+                line=line, column=column, program=name, module=_LAUNCHERS[name]
+            )
             return
         if name.rstrip("0123456789.") in _PYTHONS:
             yield from _python(rest, line=line, column=column)
