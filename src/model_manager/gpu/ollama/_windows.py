@@ -258,8 +258,12 @@ def windows_scripts(
 
 def _settings(variables: Sequence[OllamaVariable]) -> dict[str, str]:
     permanent = [
-        f"{batch_permanent(variable.name, variable.value)} >nul || goto failed"
+        line
         for variable in variables
+        for line in (
+            f"{batch_permanent(variable.name, variable.value)} >nul",
+            "if errorlevel 1 goto failed",
+        )
     ]
     key = r"HKCU\Environment"
     forget = [f"reg delete {key} /v {v.name} /f >nul 2>&1" for v in variables]
