@@ -236,6 +236,9 @@ worker = Worker()
 worker.run()
 """,
     "torch on the processor": ENV + "import torch\nprint(torch.zeros(3).to('cpu'))\n",
+    "torch with other numbers": (
+        ENV + "import torch\nprint(torch.zeros(3).to(torch.float16))\n"
+    ),
     "only questions": ENV + "import torch\nprint(torch.cuda.is_available())\n",
     "a device that is compared": OURS
     + 'import torch\nimport sys\nif sys.argv[1] == "cuda:1":\n    raise SystemExit\n',
@@ -507,6 +510,16 @@ BAD: dict[str, tuple[str, str]] = {
         "'cpu')\n",
         "GPU010",
     ),
+    "never validated, by any accelerator": (
+        ENV
+        + "import torch\nd = torch.accelerator.current_accelerator()\n"
+        + "torch.nn.Linear(1, 1).to(d)\n",
+        "GPU010",
+    ),
+    "never validated, a device of another module": (
+        ENV + "import torch, settings\ntorch.zeros(1).to(settings.DEVICE)\n",
+        "GPU010",
+    ),
     "never validated, transformers": (
         ENV
         + "from transformers import AutoModel\n"
@@ -581,6 +594,10 @@ BAD: dict[str, tuple[str, str]] = {
         "GPU020",
     ),
     "set_device": (OURS + "import torch\ntorch.cuda.set_device(1)\n", "GPU020"),
+    "any accelerator's second": (
+        OURS + "import torch\ntorch.accelerator.set_device_index(1)\n",
+        "GPU020",
+    ),
     "set_device by a constant": (
         OURS + "import torch\nGPU = 1\ntorch.cuda.set_device(GPU)\n",
         "GPU020",

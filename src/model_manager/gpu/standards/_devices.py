@@ -24,7 +24,15 @@ _ALWAYS: Final = frozenset({"main_gpu", "gpu_id", "device_ids", "gpu_ids"})
 """Names that mean cards in every call."""
 _LISTS: Final = frozenset({"device_ids", "gpu_ids", "gpus", "devices"})
 _CHOOSING: Final = frozenset(
-    {"set_device", "device", "Device", "select_device", "cudaSetDevice", "cuda"}
+    {
+        "set_device",
+        "set_device_index",
+        "device",
+        "Device",
+        "select_device",
+        "cudaSetDevice",
+        "cuda",
+    }
 )
 """Last names of calls that choose a card, and do not only ask about one."""
 _COUNTS: Final = frozenset({"tensor_parallel_size", "num_gpus", "gpus", "devices"})

@@ -131,18 +131,21 @@ class _Judge:
     def writes(self) -> Iterator[Fault]:
         """Yield what is wrong with the settings themselves."""
         guessed: set[int] = set()
+        removed: set[int] = set()
         for write in self._trace.writes.values():
             one = wanted_named(self._wanted, write.name)
             if one is None:
                 continue
-            yield from self._manner(write)
+            yield from self._manner(write, removed=removed)
             yield from self._value(write, one, guessed=guessed)
 
-    def _manner(self, write: Write) -> Iterator[Fault]:
+    def _manner(self, write: Write, *, removed: set[int]) -> Iterator[Fault]:
         node, name = write.node, write.name
         if write.how == "removed":
-            message = f"{name} is removed"
-            yield Fault(rule=_rules.REMOVED, node=node, message=message)
+            if id(node) not in removed:
+                removed.add(id(node))
+                message = f"{name} is removed"
+                yield Fault(rule=_rules.REMOVED, node=node, message=message)
         elif write.how == "putenv":
             message = f"{name} is set by os.putenv(), which os.environ does not show"
             edits = self._mender.assignment(node)
@@ -203,13 +206,14 @@ class _Judge:
                 node=trace.empty_validation,
                 message=message,
             )
-        first = _first(use for use in trace.uses.values() if not use.validated)
+        uses = [use for use in trace.uses.values() if not use.validated]
+        first = _first(uses)
         if trace.any_library is None or first is None:
             return
         if not trace.validations:
             message = f"the card is used ({first.what}) and nothing validates it"
             after = self._last_setting()
-            early = after is not None and first.top <= after
+            early = after is not None and any(use.top <= after for use in uses)
             edits = () if early else self._mender.validation(after=after)
             yield Fault(
                 rule=_rules.VALIDATION_MISSING,

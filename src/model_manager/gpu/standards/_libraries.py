@@ -50,6 +50,7 @@ NO_USE: Final = frozenset(
         # Questions.
         *("is_available", "is_gpu_available", "device_count", "get_device_name"),
         *("get_device_properties", "get_device_capability", "current_device"),
+        *("current_accelerator", "current_device_index"),
         *("is_initialized", "is_bf16_supported", "get_arch_list", "mem_get_info"),
         *("memory_allocated", "memory_reserved", "max_memory_allocated"),
         *("list_physical_devices", "list_logical_devices", "set_memory_growth"),
@@ -85,6 +86,8 @@ FIRST_ARGUMENT_IS_DEVICE: Final = frozenset(
             )
         ),
         "torch.device",
+        "torch.accelerator.set_device_index",
+        "torch.accelerator.set_device_idx",
         "cupy.cuda.Device",
         "numba.cuda.select_device",
         "pycuda.driver.Device",

@@ -13,6 +13,8 @@ from model_manager.gpu.standards._values import Const, Ref, Row, Special, Values
 VALIDATION: Final = "validate_rtx3090_mandatory"
 """The name of the team's validation; a file may define one of its own."""
 _CHECK: Final = "check_gpu().raise_for_failure"
+_TYPES: Final = ("torch.", "numpy.", "builtins.")
+"""Where the types come from that `.to()` also takes."""
 _NO_CARD: Final = frozenset({None, "cpu", "meta", "mps"})
 
 
@@ -41,7 +43,7 @@ def is_method(path: str | None) -> bool:
 def use_of(context: Context, node: ast.Call, path: str | None) -> str | None:
     """Return in words how a call uses the card; `None` where it does not."""
     name = path or ""
-    if name.startswith("torch.cuda."):
+    if name.startswith(("torch.cuda.", "torch.accelerator.")):
         return None if name.rpartition(".")[2] in NO_USE else name
     if name == "torch.device":
         return name if any(map(_is_card, _arguments(context, node))) else None
@@ -108,7 +110,8 @@ def _is_card(values: Values) -> bool:
                     return True
             case Const(int(number)) if not isinstance(number, bool) and number >= 0:
                 return True
-            case Ref("torch.device()"):
+            case Ref(path) if path.endswith("()") or not path.startswith(_TYPES):
+                # What a call returns, or another module says, may be a card.
                 return True
             case Special.UNKNOWN:
                 return True
