@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -17,19 +18,25 @@ from model_manager.gpu import Gpu, Machine
 from model_manager.testing import (
     FakeCuda,
     FakeNvml,
+    FakeProcesses,
     FakeSystem,
     OllamaServer,
     ScriptedProvider,
     rtx_3090,
     rtx_5060_ti,
 )
-from model_manager.types import InstalledModel
+from model_manager.types import Attempt, InstalledModel, LoadedModel
 
 GIB = 1024**3
 STANDARD = {
     "CUDA_VISIBLE_DEVICES": "1",
     "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
     "PYTORCH_CUDA_ALLOC_CONF": "max_split_size_mb:1024",
+}
+OLLAMA = {
+    "CUDA_VISIBLE_DEVICES": rtx_3090().uuid,
+    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    "OLLAMA_VULKAN": "0",
 }
 MIXTRAL, CODER, SMALL = "mixtral-8x7b", "qwen-coder-32b", "llama3:8b"
 MODELS = (
@@ -47,11 +54,19 @@ class Place:
         self.nvml = FakeNvml(*cards)
         self.cuda = FakeCuda(rtx_3090())
         self.cloud = ScriptedProvider()
-        self.system = FakeSystem()
+        self.processes = FakeProcesses(
+            listeners={urlsplit(server.base_url).port or 0: 7},
+            environments={7: OLLAMA},
+        )
         self.environ: dict[str, str] = dict(STANDARD)
 
     def manager(
-        self, *, local: str = CODER, gpu: Mapping[str, Any] | None = None, **more: Any
+        self,
+        *,
+        local: str = CODER,
+        gpu: Mapping[str, Any] | None = None,
+        factories: Mapping[str, Any] | None = None,
+        **more: Any,
     ) -> ModelManager:
         settings: dict[str, Any] = {
             "version": "1.1.0",
@@ -75,12 +90,13 @@ class Place:
         machine = Machine(
             nvml=self.nvml,
             cuda=self.cuda,
-            system=self.system,
+            system=FakeSystem(),
             environ=self.environ,
+            processes=self.processes,
         )
         return ModelManager(
             settings,
-            providers={"anthropic": self.cloud.factory},
+            providers={"anthropic": self.cloud.factory, **(factories or {})},
             environ={"ANTHROPIC_API_KEY": "k"},
             machine=machine,
         )
@@ -281,9 +297,104 @@ async def test_the_card_of_another_machine_is_not_taken_for_this_ones() -> None:
 
 async def test_who_may_run_partly_on_the_processor_may_be_larger() -> None:
     async with place() as here:
-        here.system.memory_free = 64 * GIB
+        here.processes.memory_free = 64 * GIB
         async with here.manager(local=MIXTRAL, gpu={"allow_offload": True}) as manager:
             response = await manager.generate("a", "Bonjour")
 
     assert response.model == MIXTRAL
     assert any("offload" in note for note in response.route.notes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"CUDA_VISIBLE_DEVICES": rtx_5060_ti().uuid}, "RTX 5060 Ti"),
+        ({"CUDA_VISIBLE_DEVICES": "0"}, "RTX 5060 Ti"),
+        ({"OLLAMA_VULKAN": "1"}, "Vulkan"),
+    ],
+)
+async def test_a_server_that_was_started_for_another_card_is_refused(
+    changes: dict[str, str], told: str
+) -> None:
+    async with place() as here:
+        here.processes.environments[7] |= changes
+        async with here.manager(gpu={"require_gpu": "local"}) as manager:
+            response = await manager.generate("a", "Bonjour")
+
+    assert response.provider == "anthropic"
+    (reason,) = {r.reason for r in response.route.refused if r.code == "gpu"}
+    assert told in reason
+
+
+async def test_a_server_that_nobody_can_look_into_is_asked_and_that_is_said() -> None:
+    async with place() as here:
+        here.processes.environments.clear()
+        async with here.manager(gpu={"require_gpu": "local"}) as manager:
+            response = await manager.generate("a", "Bonjour")
+
+    assert response.model == CODER
+    assert any("is not checked" in note for note in response.route.notes)
+
+
+async def test_how_the_server_really_runs_decides_what_fits() -> None:
+    async with place() as here:
+        here.processes.environments[7]["OLLAMA_NUM_PARALLEL"] = "3000"
+        async with here.manager(local=CODER) as manager:
+            response = await manager.generate("a", "Bonjour")
+
+    assert CODER in {r.candidate.model for r in response.route.refused}
+
+
+class Loaded:
+    """A server that has a model loaded, and tells how much of it lies on the card."""
+
+    def __init__(self, inner: Any, *, size: int, size_vram: int) -> None:
+        self.inner = inner
+        self.row = LoadedModel(
+            name=SMALL, size=size, size_vram=size_vram, context_length=4096
+        )
+        self.installed = None
+
+    def open(self, attempt: Attempt, /) -> Any:
+        return self.inner.open(attempt)
+
+    async def check(self) -> Any:
+        return await self.inner.check()
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+    async def describe(self, model: str) -> Mapping[str, object]:
+        keys = {
+            "general.architecture": "llama",
+            "llama.block_count": 32,
+            "llama.context_length": 8192,
+            "llama.embedding_length": 4096,
+            "llama.feed_forward_length": 14336,
+            "llama.attention.head_count": 32,
+            "llama.attention.head_count_kv": 8,
+            "llama.vocab_size": 128256,
+        }
+        assert model
+        tensor = {"name": "blk.0.ffn_up.weight", "type": "F16", "shape": [3 * GIB]}
+        return {"model_info": keys, "tensors": [tensor]}
+
+    async def loaded(self) -> tuple[LoadedModel, ...]:
+        return (self.row,)
+
+
+async def test_a_loaded_model_that_lies_elsewhere_in_part_is_told_of() -> None:
+    async with place() as here:
+        local = ScriptedProvider()
+
+        def factory(endpoint: Any, **given: Any) -> Any:
+            inner = local.factory(endpoint, **given)
+            return Loaded(inner, size=8 * GIB, size_vram=2 * GIB)
+
+        manager = here.manager(local=SMALL, factories={"ollama": factory})
+        async with manager:
+            await manager.generate("a", "one")
+            response = await manager.generate("a", "two")
+
+    assert response.model == SMALL
+    assert any("75% of it does not lie on the card" in n for n in response.route.notes)

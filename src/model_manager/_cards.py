@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from model_manager._fitting import Fitting
 from model_manager._guarding import CardReader, Guarding
+from model_manager._servers import Servers
 from model_manager.config import Config
 from model_manager.errors import UnavailableError
 from model_manager.gpu import Machine, policy_of
@@ -41,8 +42,16 @@ class Cards:
         """
         policy = policy_of(config.gpu_settings)
         reader = CardReader(policy, machine=machine, clock=clock)
-        self._guarding = Guarding(config, reader, clock=clock)
-        self._fitting = Fitting(config, reader, clock=clock, memory_of=memory_of)
+        self._servers = Servers(
+            config.endpoints,
+            machine=lambda: reader.machine,
+            clock=clock,
+            loads=lambda name: memory_of(name) is not None,
+        )
+        self._guarding = Guarding(config, reader, self._servers, clock=clock)
+        self._fitting = Fitting(
+            config, reader, self._servers, clock=clock, memory_of=memory_of
+        )
 
     @property
     def problem(self) -> str:
@@ -51,6 +60,7 @@ class Cards:
 
     def after_fork(self) -> None:
         """Begin anew in a child."""
+        self._servers.after_fork()
         self._guarding.after_fork()
 
     async def check(self, *, now: bool = False) -> None:

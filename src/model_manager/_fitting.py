@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, get_args
 
 from model_manager._guarding import CardReader
 from model_manager._looks import Looks
-from model_manager.config import Config, GpuSettings
+from model_manager._servers import Servers
+from model_manager.config import Config, GpuSettings, KvCacheType
 from model_manager.gpu import (
     CardMemory,
     Fit,
@@ -20,6 +21,7 @@ from model_manager.gpu import (
     fit,
     shape_from_show,
 )
+from model_manager.gpu.ollama import ServerFacts
 from model_manager.providers import LocalMemory
 from model_manager.types import Candidate, CardFault, Clock, Facts, LoadedModel
 
@@ -28,7 +30,7 @@ _SETTLED: Final = 1.0
 _WHOLE: Final = 0.98
 """The share from which on a model counts as wholly on the card."""
 _LATEST: Final = ":latest"
-_DEFAULT_CACHE: Final = "f16"
+_F16: Final = "f16"
 _GOOD: Final = frozenset({"fits", "tight", "unknown"})
 _GIB: Final = 1024**3
 Place = tuple[str, str]
@@ -56,7 +58,9 @@ class _Known:
     shape: ModelShape
     digest: str | None
     num_ctx: int | None
-    """Tokens of context that it is loaded with, where the configuration says so."""
+    """Tokens of context that it is loaded with; `None` where nobody says so."""
+    kv_cache_type: str
+    parallel: int
 
 
 def _wanted(candidate: Candidate, facts: Facts) -> _Wanted:
@@ -78,6 +82,7 @@ class Fitting:
         self,
         config: Config,
         reader: CardReader,
+        servers: Servers,
         *,
         clock: Clock,
         memory_of: Callable[[str], LocalMemory | None],
@@ -87,6 +92,7 @@ class Fitting:
         Args:
             config: What the servers run with, and what share of the card may be used.
             reader: Reads the card.
+            servers: Know what the servers really run with, where that can be read.
             clock: The time to go by.
             memory_of: Whom to ask about an endpoint's models; `None` where its server
                 cannot tell.
@@ -97,6 +103,7 @@ class Fitting:
         self._settings = config.gpu_settings or GpuSettings()
         self._endpoints = config.endpoints
         self._reader = reader
+        self._servers = servers
         self._clock = clock
         self._memory_of = memory_of
         self._looks = Looks(self._learn, clock)
@@ -174,31 +181,48 @@ class Fitting:
         if body is None or gpu is None:
             return
         candidate = wanted.candidate
-        place = candidate.endpoint, candidate.model
-        self._known[place] = _Known(
+        facts = await asyncio.to_thread(self._servers.look, candidate.endpoint)
+        self._known[candidate.endpoint, candidate.model] = self._as_loaded(
+            wanted, body, facts
+        )
+        self.card_memory = gpu.memory_total
+        self._judge((candidate.endpoint, candidate.model), gpu)
+
+    def _as_loaded(
+        self, wanted: _Wanted, body: Mapping[str, object], facts: ServerFacts
+    ) -> _Known:
+        """Return a model as its server loads it: what was read, else what is written.
+
+        Args:
+            wanted: Which model.
+            body: What the server says of it.
+            facts: What is known of the server's own variables.
+        """
+        settings, candidate = self._settings, wanted.candidate
+        return _Known(
             shape_from_show(
                 body, name=candidate.model, size=wanted.size, digest=wanted.digest
             ),
             digest=wanted.digest,
-            num_ctx=_num_ctx(candidate),
+            num_ctx=_num_ctx(candidate)
+            or facts.context_length
+            or settings.context_length,
+            kv_cache_type=_cache_type(facts) or settings.kv_cache_type or _F16,
+            parallel=facts.num_parallel or settings.num_parallel or 1,
         )
-        self.card_memory = gpu.memory_total
-        self._judge(place, replace(self._card(gpu), free=None))
 
-    def _judge(self, place: Place, card: CardMemory) -> Fit:
-        """Reckon anew whether a model fits an empty card, and keep the answer."""
-        found = self._fit(place, card)
-        self._fits[place] = found
-        return found
+    def _judge(self, place: Place, gpu: Gpu) -> None:
+        """Reckon whether a model fits the card with nothing else on it."""
+        self._fits[place] = self._fit(place, replace(self._card(gpu), free=None))
 
     def _fit(self, place: Place, card: CardMemory) -> Fit:
-        known, settings = self._known[place], self._settings
+        known = self._known[place]
         return fit(
             known.shape,
             card,
-            num_ctx=known.num_ctx or settings.context_length,
-            kv_cache_type=settings.kv_cache_type or _DEFAULT_CACHE,
-            parallel=settings.num_parallel or 1,
+            num_ctx=known.num_ctx,
+            kv_cache_type=known.kv_cache_type,
+            parallel=known.parallel,
             measured=self._measured.get(place),
         )
 
@@ -207,7 +231,7 @@ class Fitting:
             gpu,
             evictable=evictable,
             max_usage_percent=self._percent,
-            host_free=self._reader.machine.system.free_memory(),
+            host_free=self._reader.machine.processes.available_memory(),
         )
 
     async def _fit_now(self, candidate: Candidate) -> Fit | None:
@@ -220,32 +244,32 @@ class Fitting:
         if loaded is None or gpu is None:
             return None
         own = [model for model in loaded if _is_same(model.name, candidate.model)]
-        self._remember(place, own)
-        if own and own[0].context_length == self._fits[place].num_ctx:
-            return None
+        if own:
+            self._remember(place, own[0])
+            self._judge(place, gpu)
+            if own[0].context_length == self._fits[place].num_ctx:
+                return None
         # Whatever is loaded, the model itself with another context too, would go.
         held = sum(model.size_vram or 0 for model in loaded)
         return self._fit(place, self._card(gpu, evictable=held))
 
-    def _remember(self, place: Place, own: Sequence[LoadedModel]) -> None:
-        """Keep what a loaded model really takes, and where it lies."""
-        for model in own:
-            size, held, context = model.size, model.size_vram, model.context_length
-            if not size or held is None or not context:
-                return
-            if held < size * _WHOLE:
-                self._elsewhere[place] = 1 - held / size
-            else:
-                self._elsewhere.pop(place, None)
-            settings, known = self._settings, self._known[place]
-            self._measured[place] = Measured(
-                num_ctx=context,
-                size=size,
-                size_vram=held,
-                parallel=settings.num_parallel or 1,
-                kv_cache_type=settings.kv_cache_type or _DEFAULT_CACHE,
-                digest=known.digest,
-            )
+    def _remember(self, place: Place, model: LoadedModel) -> None:
+        """Keep what a loaded model really takes, and how much lies elsewhere."""
+        size, held, context = model.size, model.size_vram, model.context_length
+        if not size or held is None or not context:
+            return
+        self._elsewhere.pop(place, None)
+        if held < size * _WHOLE:
+            self._elsewhere[place] = 1 - held / size
+        known = self._known[place]
+        self._measured[place] = Measured(
+            num_ctx=context,
+            size=size,
+            size_vram=held,
+            parallel=known.parallel,
+            kv_cache_type=known.kv_cache_type,
+            digest=known.digest,
+        )
 
     def _is_judged(self, candidate: Candidate) -> bool:
         endpoint = self._endpoints[candidate.endpoint]
@@ -284,6 +308,12 @@ def _num_ctx(candidate: Candidate) -> int | None:
     value = candidate.options.get("num_ctx")
     is_number = isinstance(value, int) and not isinstance(value, bool)
     return value if is_number and isinstance(value, int) and value > 0 else None
+
+
+def _cache_type(facts: ServerFacts) -> str | None:
+    """Return what the server keeps its cache in; `None` for a word that none is."""
+    word = (facts.kv_cache_type or "").lower()
+    return word if word in get_args(KvCacheType) else None
 
 
 def _is_same(one: str, other: str) -> bool:

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Iterator
 from typing import Final
 
+from model_manager._servers import Servers
 from model_manager.config import Config, Endpoint
 from model_manager.errors import NvmlError
-from model_manager.gpu import Gpu, GpuPolicy, Machine, Verdict, check_gpu, this_machine
+from model_manager.gpu import (
+    Check,
+    CheckStatus,
+    Gpu,
+    GpuPolicy,
+    Inventory,
+    Machine,
+    Verdict,
+    check_gpu,
+    this_machine,
+)
+from model_manager.gpu.ollama import judge_server
 from model_manager.types import Candidate, CardFault, Clock
 
 _JUDGED_AGAIN: Final = 300.0
@@ -17,6 +30,7 @@ _JUDGED_AGAIN: Final = 300.0
 send."""
 _READ_AGAIN: Final = 60.0
 """Seconds before cards that could not be read are tried again where nobody must."""
+_MORE: Final = "'model-manager gpu check' says more."
 _ELSEWHERE: Final = CardFault(
     code="gpu",
     reason="it runs on another machine, whose card cannot be checked from here",
@@ -77,7 +91,9 @@ class CardReader:
 class Guarding:
     """Holds the guard's verdict, and says whom it keeps from being asked."""
 
-    def __init__(self, config: Config, reader: CardReader, *, clock: Clock) -> None:
+    def __init__(
+        self, config: Config, reader: CardReader, servers: Servers, *, clock: Clock
+    ) -> None:
         """Ask nothing yet."""
         settings = config.gpu_settings
         self.required = settings.require_gpu if settings is not None else False
@@ -85,9 +101,12 @@ class Guarding:
         models, or nobody's."""
         self._endpoints = config.endpoints
         self._reader = reader
+        self._servers = servers
         self._clock = clock
         self._lock = threading.Lock()
         self._verdict: Verdict | None = None
+        self._of_servers: dict[str, Verdict] = {}
+        """Endpoint -> what is known of the card that its server uses."""
         self._judged_at = float("-inf")
 
     @property
@@ -117,15 +136,22 @@ class Guarding:
             if endpoint.is_local and not endpoint.is_on_this_machine:
                 yield (endpoint.name, ""), _ELSEWHERE
             elif verdict is not None and not verdict.passed:
-                yield (endpoint.name, ""), _fault(verdict)
+                yield (endpoint.name, ""), _fault(verdict.failure)
+            elif (broken := self._first_of_server(endpoint, "failed")) is not None:
+                yield (endpoint.name, ""), _fault(broken)
 
     def notes(self) -> Iterator[tuple[tuple[str, str], str]]:
-        """Yield the endpoints of which the guard has not said anything yet."""
-        if self._verdict is not None:
-            return
+        """Yield the endpoints of which the guard cannot say everything, and why."""
         for endpoint in self._endpoints.values():
-            if self._concerns(endpoint):
+            if not self._concerns(endpoint):
+                continue
+            if self._verdict is None:
                 yield (endpoint.name, ""), "the card was not checked yet"
+                continue
+            unsure = self._first_of_server(endpoint, "skipped")
+            if unsure is not None:
+                words = f"which card its server uses is not checked: {unsure.seen}"
+                yield (endpoint.name, ""), words
 
     async def fault_now(self, candidate: Candidate) -> CardFault | None:
         """Return why a candidate may not be asked now, the card being read anew."""
@@ -135,10 +161,16 @@ class Guarding:
             return CardFault(
                 code="gpu",
                 reason=f"the card is gone: {self._reader.problem}",
-                remedy="'model-manager gpu check' says more.",
+                remedy=_MORE,
             )
         found = dict(self.faults())
         return found.get((candidate.endpoint, ""))
+
+    def _first_of_server(self, endpoint: Endpoint, status: CheckStatus) -> Check | None:
+        """Return the rule that stands in its server's way, if it ended in this way."""
+        verdict = self._of_servers.get(endpoint.name)
+        failure = verdict.failure if verdict is not None else None
+        return failure if failure is not None and failure.status == status else None
 
     def _concerns(self, endpoint: Endpoint) -> bool:
         return self.required is True or (self.required == "local" and endpoint.is_local)
@@ -152,18 +184,29 @@ class Guarding:
             if now or self._is_due():
                 reader = self._reader
                 self._verdict = check_gpu(reader.policy, machine=reader.machine)
+                self._of_servers = dict(self._judged_servers(now=now))
                 self._judged_at = self._clock.monotonic()
 
+    def _judged_servers(self, *, now: bool) -> Iterator[tuple[str, Verdict]]:
+        """Yield the verdict on each local server that answers.
 
-def _fault(verdict: Verdict) -> CardFault:
-    failure = verdict.failure
+        One that does not is none of the guard's business: it fails by itself.
+        """
+        inventory: Inventory | None = None
+        with contextlib.suppress(NvmlError):
+            inventory = self._reader.machine.nvml.read()
+        for name in self._servers.names():
+            facts = self._servers.look(name, now=now)
+            if inventory is not None and not facts.problem:
+                yield name, judge_server(facts, self._reader.policy, inventory)
+
+
+def _fault(failure: Check | None) -> CardFault:
     if failure is None:
-        reason, remedy = (
-            "the guard names no card",
-            "'model-manager gpu check' says more.",
-        )
-    else:
-        expected = f" (expected: {failure.expected})" if failure.expected else ""
-        reason = f"the guard refuses, {failure.rule}: {failure.seen}{expected}"
-        remedy = failure.remedy or "'model-manager gpu check' says more."
-    return CardFault(code="gpu", reason=reason, remedy=remedy)
+        return CardFault(code="gpu", reason="the guard names no card", remedy=_MORE)
+    expected = f" (expected: {failure.expected})" if failure.expected else ""
+    return CardFault(
+        code="gpu",
+        reason=f"the guard refuses, {failure.rule}: {failure.seen}{expected}",
+        remedy=failure.remedy or _MORE,
+    )

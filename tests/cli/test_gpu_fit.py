@@ -27,6 +27,7 @@ from model_manager.gpu import Machine
 from model_manager.testing import (
     FakeCuda,
     FakeNvml,
+    FakeProcesses,
     FakeSystem,
     rtx_3090,
     rtx_5060_ti,
@@ -63,7 +64,8 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeNvml:
     described = Machine(
         nvml=nvml,
         cuda=FakeCuda(),
-        system=FakeSystem(free_memory=64 * GIB),
+        system=FakeSystem(),
+        processes=FakeProcesses(free_memory=64 * GIB),
         environ={},
     )
     monkeypatch.setattr(_gpu_fit, "machine", lambda: described)

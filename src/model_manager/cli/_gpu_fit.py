@@ -230,7 +230,7 @@ def _card(
         gpu,
         evictable=source.loaded_bytes() if now else 0,
         max_usage_percent=percent,
-        host_free=asked.system.free_memory(),
+        host_free=asked.processes.available_memory(),
     )
     return card if now else replace(card, free=None)
 

@@ -34,8 +34,14 @@ from model_manager.cli._screen import (
     write,
     write_json,
 )
-from model_manager.gpu import Gpu, GpuPolicy, Inventory, NvmlPort, this_machine
-from model_manager.gpu import GpuMonitor
+from model_manager.gpu import (
+    Gpu,
+    GpuMonitor,
+    GpuPolicy,
+    Inventory,
+    NvmlPort,
+    this_machine,
+)
 
 STATUS_EXAMPLES = """\
 [bold]Examples[/bold]

@@ -11,8 +11,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from model_manager.events import GpuAlertCleared, GpuAlertRaised
-from model_manager.gpu import Gpu, GpuPolicy, Inventory
-from model_manager.gpu import GpuAlert, GpuMonitor, GpuSample
+from model_manager.gpu import Gpu, GpuAlert, GpuMonitor, GpuPolicy, GpuSample, Inventory
 
 NONE: Final = "-"
 """What is not known."""

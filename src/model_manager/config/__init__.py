@@ -1,7 +1,7 @@
 """What the users write down; the only room that reads files or the environment."""
 
 from model_manager.config._accounts import Budget, LedgerSettings
-from model_manager.config._cards import CardSettings, GpuSettings
+from model_manager.config._cards import CardSettings, GpuSettings, KvCacheType
 from model_manager.config._catalog import Endpoint, ModelRef, is_cloud_name
 from model_manager.config._closest import closest
 from model_manager.config._config import Config
@@ -44,6 +44,7 @@ __all__ = [
     "Endpoint",
     "GpuSettings",
     "Hedging",
+    "KvCacheType",
     "LedgerPlace",
     "LedgerSettings",
     "Limits",

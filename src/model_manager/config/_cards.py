@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, StringConstraints
 
@@ -20,7 +20,7 @@ Setting = Annotated[
 VisibleCard = Annotated[
     str, StringConstraints(pattern=r"^([0-9]{1,4}|GPU-[0-9a-fA-F-]{36})$")
 ]
-KvCacheType = Literal[
+KvCacheType: TypeAlias = Literal[
     "f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"
 ]
 

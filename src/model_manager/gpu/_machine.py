@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from model_manager.gpu._cards import Inventory
+from model_manager.gpu._processes import Processes, ProcessPort
 
 
 class NvmlPort(Protocol):
@@ -80,10 +81,6 @@ class SystemPort(Protocol):
         """Return whether this is Linux inside Windows (WSL)."""
         ...
 
-    def free_memory(self) -> int | None:
-        """Return the bytes of its own memory that are free; `None` where unknown."""
-        ...
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
@@ -94,3 +91,6 @@ class Machine:
     system: SystemPort
     environ: Mapping[str, str]
     """The variables of the process that does the work."""
+    processes: ProcessPort = field(default_factory=Processes)
+    """The other processes, and the memory that is left to them; this machine's where
+    not given."""

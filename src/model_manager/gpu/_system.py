@@ -59,14 +59,6 @@ class System(SystemPort):
             return False
         return "microsoft" in release.lower()
 
-    @override
-    def free_memory(self) -> int | None:
-        """Return the bytes of the machine's own memory that programs may take."""
-        # Late: looking at processes needs a library that few questions need.
-        from model_manager.gpu._processes import Processes  # noqa: PLC0415 - see above
-
-        return Processes().available_memory()
-
 
 def _is_card(device: Path) -> bool:
     vendor = int((device / "vendor").read_text(encoding="ascii"), 16)

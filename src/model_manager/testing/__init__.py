@@ -30,6 +30,7 @@ from model_manager.testing._faults import (
 from model_manager.testing._gpu import (
     FakeCuda,
     FakeNvml,
+    FakeProcesses,
     FakeSystem,
     h200,
     rtx_3090,
@@ -76,6 +77,7 @@ __all__ = [
     "FakeClock",
     "FakeCuda",
     "FakeNvml",
+    "FakeProcesses",
     "FakeSystem",
     "Fault",
     "FaultyProxy",

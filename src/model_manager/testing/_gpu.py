@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -20,6 +20,7 @@ from model_manager.gpu import (
 __all__ = [
     "FakeCuda",
     "FakeNvml",
+    "FakeProcesses",
     "FakeSystem",
     "h200",
     "rtx_3090",
@@ -128,13 +129,11 @@ class FakeSystem:
         torch: TorchFacts | None = None,
         cards_on_bus: int | None = None,
         is_wsl: bool = False,
-        free_memory: int | None = None,
     ) -> None:
         """Describe the system; `torch=None` says that PyTorch is not installed."""
         self.torch_facts = torch
         self.bus_count = cards_on_bus
         self.inside_windows = is_wsl
-        self.memory_free = free_memory
 
     def torch(self) -> TorchFacts | None:
         """Return what is known of PyTorch; `None` where it is not installed."""
@@ -148,8 +147,62 @@ class FakeSystem:
         """Return whether this is Linux inside Windows."""
         return self.inside_windows
 
-    def free_memory(self) -> int | None:
-        """Return the bytes of the machine's own memory that are free."""
+
+class FakeProcesses:
+    """A `ProcessPort` in memory: nothing runs unless it is given."""
+
+    def __init__(
+        self,
+        *,
+        listeners: Mapping[int, int] | None = None,
+        names: Mapping[int, str] | None = None,
+        environments: Mapping[int, Mapping[str, str]] | None = None,
+        families: Mapping[int, Collection[int]] | None = None,
+        free_memory: int | None = None,
+    ) -> None:
+        """Describe the processes by their numbers.
+
+        Args:
+            listeners: TCP port -> who listens there.
+            names: Process -> its program's file name.
+            environments: Process -> its variables; those of others cannot be read.
+            families: Process -> all that it started.
+            free_memory: Bytes of the machine's own memory that are left.
+        """
+        self.listeners = dict(listeners or {})
+        self.names = dict(names or {})
+        self.environments = {pid: dict(v) for pid, v in (environments or {}).items()}
+        self.families = dict(families or {})
+        self.memory_free = free_memory
+
+    def listener(self, port: int) -> int | None:
+        """Return who listens on a port."""
+        return self.listeners.get(port)
+
+    def named(self, name: str, *, argument: str = "") -> tuple[int, ...]:
+        """Return who runs a program; every one counts as given the argument."""
+        del argument
+        return tuple(sorted(pid for pid, its in self.names.items() if its == name))
+
+    def name(self, pid: int) -> str | None:
+        """Return the file name of a process's program."""
+        return self.names.get(pid)
+
+    def environ(self, pid: int, names: Collection[str]) -> Mapping[str, str] | None:
+        """Return those of the named variables that a process has."""
+        found = self.environments.get(pid)
+        return None if found is None else {n: found[n] for n in names if n in found}
+
+    def family(self, pid: int) -> frozenset[int]:
+        """Return a process and all that it started."""
+        return frozenset({pid, *self.families.get(pid, ())})
+
+    def started(self, pid: int) -> float | None:
+        """Return the beginning of 1970 for every process that is known."""
+        return 0.0 if pid in self.names or pid in self.environments else None
+
+    def available_memory(self) -> int | None:
+        """Return the bytes of the machine's own memory that are left."""
         return self.memory_free
 
 

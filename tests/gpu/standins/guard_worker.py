@@ -33,9 +33,6 @@ class Quiet:
         """Return that this is no WSL."""
         return False
 
-    def free_memory(self) -> None:
-        """Return that nobody knows."""
-
 
 def judge(asked: dict[str, Any]) -> dict[str, Any]:
     """Return the guard's verdict and CUDA's own cards under the line's variables."""
