@@ -528,40 +528,59 @@ class TestLinux:
             assert done.returncode == 1
             assert "pip install 'model-manager[cli]'" in done.stderr
 
-    def test_the_survey_tells_what_is_wrong_and_keeps_it(
-        self, folder: Path, tmp_path: Path
-    ) -> None:
-        (tmp_path / "bin").mkdir()
+    def survey(self, folder: Path, path: Path, manager: str) -> tuple[str, str]:
+        """Run two rounds, and return what was shown and what was kept."""
+        (path / "bin").mkdir()
+        program(path / "bin" / "model-manager", manager)
+        program(path / "bin" / "sleep", "exit 0")
+        # The third round is never told: nobody knows the time any more.
         program(
-            tmp_path / "bin" / "model-manager", 'echo "seen: $*"; test "$2" = status'
+            path / "bin" / "date",
+            f"echo x >> {path}/rounds; echo now; test $(wc -l < {path}/rounds) -lt 3",
         )
-        # The second look is never begun: sleeping ends the script.
-        program(tmp_path / "bin" / "sleep", "exit 9")
-        log = tmp_path / "alerts.log"
+        log = path / "alerts.log"
 
         done = self.run(
-            folder / "surveillance_continue_rtx3090.sh", "5", str(log), path=tmp_path
+            folder / "surveillance_continue_rtx3090.sh", "5", str(log), path=path
         )
 
-        assert "ALERT\nseen: gpu status\nseen: gpu check-server http://127" in (
-            done.stdout
+        assert done.stderr == ""
+        return done.stdout, log.read_text(encoding="utf-8") if log.exists() else ""
+
+    def test_the_survey_tells_of_a_wrong_server_and_keeps_it(
+        self, folder: Path, tmp_path: Path
+    ) -> None:
+        shown, kept = self.survey(
+            folder, tmp_path, 'echo "seen: $*"; test "$2" != check-server'
         )
-        assert log.read_text(encoding="utf-8") == done.stdout
+
+        told = "now ALERT\nseen: gpu check-server http://127.0.0.1:11434\n"
+        assert shown == kept == told * 2
+
+    def test_the_survey_tells_of_alerts_about_the_card(
+        self, folder: Path, tmp_path: Path
+    ) -> None:
+        shown, kept = self.survey(
+            folder, tmp_path, "echo '10:00  1 RTX 3090'; echo '10:01  ALERT heat: 95'"
+        )
+
+        assert shown == kept == "now ALERT\n10:01  ALERT heat: 95\n" * 2
+
+    def test_the_survey_tells_that_no_card_can_be_read(
+        self, folder: Path, tmp_path: Path
+    ) -> None:
+        shown, kept = self.survey(
+            folder, tmp_path, 'test "$2" = check-server || { echo no driver; exit 3; }'
+        )
+
+        assert shown == kept == "now ALERT\nno driver\n" * 2
 
     def test_the_survey_keeps_nothing_where_all_is_well(
         self, folder: Path, tmp_path: Path
     ) -> None:
-        (tmp_path / "bin").mkdir()
-        program(tmp_path / "bin" / "model-manager", "exit 0")
-        program(tmp_path / "bin" / "sleep", "exit 9")
-        log = tmp_path / "alerts.log"
+        shown, kept = self.survey(folder, tmp_path, "echo 10:00  1 RTX 3090")
 
-        done = self.run(
-            folder / "surveillance_continue_rtx3090.sh", "5", str(log), path=tmp_path
-        )
-
-        assert done.stdout.endswith(" ok\n")
-        assert not log.exists()
+        assert (shown, kept) == ("now ok\n" * 2, "")
 
     @pytest.mark.skipif(ANALYZE is None, reason="there is no systemd")
     def test_systemd_takes_the_drop_in(self, tmp_path: Path) -> None:

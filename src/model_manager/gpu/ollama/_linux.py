@@ -91,12 +91,13 @@ exec model-manager gpu watch "$@"
 
 SURVEY: Final = r"""
 #!/usr/bin/env bash
-# Looks at the card and at the Ollama server again and again, until Ctrl+C. What is
+# Watches the card and checks the Ollama server, again and again, until Ctrl+C. What is
 # wrong is shown and added to a file.
 #
 #   surveillance_continue_@SLUG@.sh [SECONDS] [FILE]
 #
-# SECONDS between two looks, 60 otherwise; FILE is surveillance_@SLUG@.log otherwise.
+# The card is read every 5 seconds, the server checked every SECONDS, 60 otherwise. FILE
+# is surveillance_@SLUG@.log otherwise.
 set -euo pipefail
 if ! command -v model-manager >/dev/null; then
     echo "ERROR: model-manager is not on PATH." >&2
@@ -110,23 +111,25 @@ if ! [[ "$every" =~ ^[0-9]{1,6}$ ]] || ((10#$every < 5)); then
     exit 2
 fi
 
-look() {
-    local code=0
-    model-manager gpu status 2>&1 || code=$?
-    model-manager gpu check-server @URL@ 2>&1 || code=$?
-    return "$code"
-}
-
 while true; do
-    now=$(date '+%Y-%m-%d %H:%M:%S')
-    if seen=$(look); then
-        echo "$now ok"
+    wrong=""
+    if cards=$(model-manager gpu watch --interval 5 --for "$every" 2>&1); then
+        wrong=$(grep -F "  ALERT " <<<"$cards") || true
     else
-        printf '%s ALERT\n%s\n' "$now" "$seen"
-        printf '%s ALERT\n%s\n' "$now" "$seen" >>"$file" ||
-            echo "ERROR: the alert cannot be written to $file." >&2
+        wrong=$cards
+        sleep "$every"
     fi
-    sleep "$every"
+    if ! server=$(model-manager gpu check-server @URL@ 2>&1); then
+        wrong+=${wrong:+$'\n'}$server
+    fi
+    now=$(date '+%Y-%m-%d %H:%M:%S')
+    if [[ -z "$wrong" ]]; then
+        echo "$now ok"
+        continue
+    fi
+    printf '%s ALERT\n%s\n' "$now" "$wrong"
+    printf '%s ALERT\n%s\n' "$now" "$wrong" >>"$file" ||
+        echo "ERROR: the alert cannot be written to $file." >&2
 done
 """
 

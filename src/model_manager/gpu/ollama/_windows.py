@@ -142,12 +142,13 @@ exit /b %errorlevel%
 
 SURVEY: Final = r"""
 @echo off
-rem Looks at the card and at the Ollama server again and again, until Ctrl+C. What is
-rem wrong is shown and added to a file.
+rem Watches the card and checks the Ollama server, again and again, until Ctrl+C. What
+rem is wrong is shown and added to a file.
 rem
 rem   surveillance_continue_@SLUG@.bat [SECONDS] [FILE]
 rem
-rem SECONDS between two looks, 60 otherwise; FILE is surveillance_@SLUG@.log otherwise.
+rem The card is read every 5 seconds, the server checked every SECONDS, 60 otherwise.
+rem FILE is surveillance_@SLUG@.log otherwise.
 setlocal EnableExtensions DisableDelayedExpansion
 set "MM_FOUND="
 for %%f in (model-manager.exe) do set "MM_FOUND=%%~$PATH:f"
@@ -162,24 +163,37 @@ if not "%~1"=="" set /a "MM_EVERY=%~1" 2>nul
 if %MM_EVERY% LSS 5 set "MM_EVERY=5"
 set "MM_FILE=surveillance_@SLUG@.log"
 if not "%~2"=="" set "MM_FILE=%~2"
-set "MM_LOOK=%TEMP%\surveillance_@SLUG@_%RANDOM%.txt"
+set "MM_SEEN=%TEMP%\surveillance_@SLUG@_%RANDOM%"
 
 :again
+model-manager.exe gpu watch --interval 5 --for %MM_EVERY% > "%MM_SEEN%.cards" 2>&1
+if errorlevel 1 goto no_cards
 set "MM_CODE=0"
-model-manager.exe gpu status > "%MM_LOOK%" 2>&1
-if errorlevel 1 set "MM_CODE=1"
-model-manager.exe gpu check-server @URL@ >> "%MM_LOOK%" 2>&1
-if errorlevel 1 set "MM_CODE=1"
+findstr /c:"  ALERT " "%MM_SEEN%.cards" > "%MM_SEEN%.wrong"
+if not errorlevel 1 set "MM_CODE=1"
+goto server
+
+:no_cards
+set "MM_CODE=1"
+copy /y "%MM_SEEN%.cards" "%MM_SEEN%.wrong" >nul
+timeout /t %MM_EVERY% /nobreak >nul 2>&1
+if errorlevel 1 ping -n %MM_EVERY% 127.0.0.1 >nul
+
+:server
+model-manager.exe gpu check-server @URL@ > "%MM_SEEN%.server" 2>&1
+if errorlevel 1 (
+    set "MM_CODE=1"
+    type "%MM_SEEN%.server" >> "%MM_SEEN%.wrong"
+)
 if "%MM_CODE%"=="0" (
     echo %DATE% %TIME% ok
-) else (
-    echo %DATE% %TIME% ALERT
-    type "%MM_LOOK%"
-    >> "%MM_FILE%" echo %DATE% %TIME% ALERT
-    type "%MM_LOOK%" >> "%MM_FILE%"
-    if errorlevel 1 echo ERROR: the alert cannot be written to a file. 1>&2
+    goto again
 )
-timeout /t %MM_EVERY% /nobreak >nul 2>&1 || ping -n %MM_EVERY% 127.0.0.1 >nul
+echo %DATE% %TIME% ALERT
+type "%MM_SEEN%.wrong"
+>> "%MM_FILE%" echo %DATE% %TIME% ALERT
+type "%MM_SEEN%.wrong" >> "%MM_FILE%"
+if errorlevel 1 echo ERROR: the alert cannot be written to a file. 1>&2
 goto again
 """
 
