@@ -236,6 +236,9 @@ worker = Worker()
 worker.run()
 """,
     "torch on the processor": ENV + "import torch\nprint(torch.zeros(3).to('cpu'))\n",
+    "a card that is mapped away": (
+        OURS + "import torch\ntorch.load('x', map_location={'cuda:1': 'cuda:0'})\n"
+    ),
     "torch with other numbers": (
         ENV + "import torch\nprint(torch.zeros(3).to(torch.float16))\n"
     ),
@@ -518,6 +521,14 @@ BAD: dict[str, tuple[str, str]] = {
     ),
     "never validated, a device of another module": (
         ENV + "import torch, settings\ntorch.zeros(1).to(settings.DEVICE)\n",
+        "GPU010",
+    ),
+    "never validated, by loading": (
+        ENV + "import torch\ntorch.load('x', map_location='cuda')\n",
+        "GPU010",
+    ),
+    "never validated, by default": (
+        ENV + "import torch\ntorch.set_default_device('cuda')\n",
         "GPU010",
     ),
     "never validated, transformers": (

@@ -104,6 +104,12 @@ def _children(node: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
         # A name that is compared with is not one that is used.
         parts = [node.left, *node.comparators]
         yield from ((p, False) for p in parts if not isinstance(p, ast.Constant))
+    elif isinstance(node, ast.Dict):
+        # A name that is a key is looked up: `map_location={"cuda:1": "cuda:0"}`.
+        for key, value in zip(node.keys, node.values, strict=True):
+            if key is not None and not isinstance(key, ast.Constant):
+                yield key, False
+            yield value, False
     else:
         may = isinstance(node, _GUARDED)
         yield from ((child, may) for child in children(node))

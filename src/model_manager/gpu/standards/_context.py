@@ -19,7 +19,7 @@ from model_manager.gpu.standards._values import (
     path_of,
 )
 
-_BUDGET: Final = 2_000_000
+_BUDGET: Final = 1_000_000
 """Nodes that are looked at before a file is given up; a script has some thousands."""
 _BUILTINS: Final = frozenset(dir(builtins))
 

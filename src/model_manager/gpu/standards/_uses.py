@@ -45,7 +45,7 @@ def use_of(context: Context, node: ast.Call, path: str | None) -> str | None:
     name = path or ""
     if name.startswith(("torch.cuda.", "torch.accelerator.")):
         return None if name.rpartition(".")[2] in NO_USE else name
-    if name == "torch.device":
+    if name in {"torch.device", "torch.set_default_device"}:
         return name if any(map(_is_card, _arguments(context, node))) else None
     if isinstance(node.func, ast.Attribute) and is_method(path):
         found = _method(context, node, node.func.attr)
@@ -74,10 +74,12 @@ def _arguments(context: Context, node: ast.Call) -> list[Values]:
 
 def _keyword(context: Context, keyword: ast.keyword, path: str | None) -> str | None:
     name = keyword.arg
-    if name == "device" and (path is None or library_of(path) is not None):
+    if name in {"device", "map_location"} and (
+        path is None or library_of(path) is not None
+    ):
         values = context.values(keyword.value)
         found = _names_card(values) if path is None else _is_card(values)
-        return "device=" if found else None
+        return f"{name}=" if found else None
     if name == "device_map":
         values = context.values(keyword.value)
         none = all(isinstance(v, Const) and v.value in _NO_CARD for v in values)
