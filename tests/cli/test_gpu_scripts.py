@@ -27,7 +27,7 @@ def _begin(context: typer.Context, *, config: ConfigPath = None) -> None:
 
 
 group.command("check-scripts", epilog=_gpu_scripts.CHECK_SCRIPTS_EXAMPLES)(
-    _gpu_scripts.check
+    _gpu_scripts.check_scripts
 )
 group.command("template", epilog=_gpu_scripts.TEMPLATE_EXAMPLES)(_gpu_scripts.template)
 app.add_typer(group, name="gpu")

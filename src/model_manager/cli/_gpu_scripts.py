@@ -19,12 +19,12 @@ from model_manager.errors import InvalidRequestError
 from model_manager.gpu.standards import (
     Finding,
     StandardsReport,
-    check_scripts,
     fix_scripts,
     gpu_template,
     sarif_of,
     standards_rules,
 )
+from model_manager.gpu.standards import check_scripts as judge
 
 CHECK_SCRIPTS_EXAMPLES = """\
 [bold]Examples[/bold]
@@ -93,7 +93,7 @@ _STYLES: Final = {"error": "red", "warning": "yellow", "info": "dim"}
 _MARKS: Final = {"error": "error", "warning": "warn", "info": "info"}
 
 
-def check(
+def check_scripts(
     context: typer.Context,
     paths: Paths = None,
     *,
@@ -112,7 +112,7 @@ def check(
     if as_json and as_sarif:
         message = "--json and --sarif exclude each other."
         raise InvalidRequestError(message, remedy="Give one of them.")
-    work = fix_scripts if fix else check_scripts
+    work = fix_scripts if fix else judge
     report = work(
         paths or [Path()],
         policy_in_force(context, config),
