@@ -75,5 +75,5 @@ def test_a_notebook_runs_from_top_to_bottom(notebook: Path, tmp_path: Path) -> N
 
 
 def test_there_are_examples() -> None:
-    assert len(SCRIPTS) == 10
+    assert len(SCRIPTS) == 11
     assert NOTEBOOKS

@@ -9,6 +9,7 @@ import pkgutil
 import pytest
 
 import model_manager
+import model_manager.gpu
 
 DOORS = [
     "model_manager",
@@ -18,6 +19,13 @@ DOORS = [
         f"model_manager.{room.name}"
         for room in pkgutil.iter_modules(model_manager.__path__)
         if room.ispkg and not room.name.startswith("_")
+    ),
+    *(
+        part.name
+        for part in pkgutil.iter_modules(
+            model_manager.gpu.__path__, "model_manager.gpu."
+        )
+        if part.ispkg
     ),
 ]
 

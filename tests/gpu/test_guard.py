@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -377,6 +379,17 @@ def test_the_card_is_refused_with_its_own_error_on(name: str) -> None:
     assert not verdict.passed
     assert raised.value.rule == verdict.failure.rule
     assert raised.value.remedy
+
+
+def test_the_page_has_a_row_for_each_of_these_machines() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "gpu.md").read_text(encoding="utf-8")
+    table = page.partition("## Machines")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| (.+?) \| `?(\w+)`? \|$", table, re.MULTILINE))
+    del rows["Machine"]
+
+    expected = dict.fromkeys(ACCEPTED, "accepted")
+    expected |= {name: error.__name__ for name, (_, error) in REFUSED.items()}
+    assert rows == expected
 
 
 def test_of_two_such_cards_the_chosen_one_is_accepted_with_a_warning() -> None:

@@ -1,14 +1,16 @@
-"""`gpu`: the cards, the guard, what fits, and what keeps work on the one card."""
+"""`gpu`: the commands about the card, and the one that asks the guard."""
 
 from __future__ import annotations
 
 import typer
 
+from model_manager.cli import _gpu_fit, _gpu_ollama, _gpu_scripts, _gpu_status
 from model_manager.cli._failures import CONFIGURATION
 from model_manager.cli._gpu_policy import policy_in_force
+from model_manager.cli._gpu_verdict import show_checks, show_outcome
 from model_manager.cli._options import AsJson, ConfigPath
-from model_manager.cli._screen import Column, say, table, write_json
-from model_manager.gpu import Check, GpuPolicy, Verdict, check_gpu
+from model_manager.cli._screen import write_json
+from model_manager.gpu import Machine, check_gpu, this_machine
 
 CHECK_EXAMPLES = """\
 [bold]Examples[/bold]
@@ -19,52 +21,45 @@ CHECK_EXAMPLES = """\
 Exit code 3 says that the card may not be used; the first FAIL says why.
 Without a configuration the rules are the standard's: the RTX 3090 alone.
 """
-_MARKS = {"passed": "ok", "warning": "warn", "failed": "FAIL", "skipped": "-"}
 
 gpu_app = typer.Typer(
     no_args_is_help=True, help="Check and watch the card that local models use."
 )
 
 
-def judge(policy: GpuPolicy) -> Verdict:
-    """Ask the guard about this machine; tests put another machine here."""
-    return check_gpu(policy)
+def machine() -> Machine:
+    """Return this machine; tests put another here."""
+    return this_machine()
 
 
 def check(
     context: typer.Context, *, as_json: AsJson = False, config: ConfigPath = None
 ) -> None:
-    """Check whether this shell's programs would use the right card, rule by rule."""
-    verdict = judge(policy_in_force(context, config))
+    """Check whether programs started here would use the right card, rule by rule."""
+    verdict = check_gpu(policy_in_force(context, config), machine=machine())
     if as_json:
         write_json(verdict.to_dict())
     else:
-        _print(verdict)
+        show_checks(verdict)
+        show_outcome(verdict, "programs started here use")
     if not verdict.passed:
         raise typer.Exit(CONFIGURATION)
 
 
-def _print(verdict: Verdict) -> None:
-    table(
-        Column(""),
-        Column("rule"),
-        Column("what was seen"),
-        rows=[_row(check) for check in verdict.checks],
-    )
-    failure = verdict.failure
-    if failure is None:
-        name = verdict.gpu.name if verdict.gpu is not None else ""
-        say(f"Passed: programs started here use the {name}.", style="bold green")
-        return
-    say(f"Refused by the rule {failure.rule}.", style="bold red")
-
-
-def _row(check: Check) -> tuple[str, str, str]:
-    words = check.seen
-    if check.status in {"failed", "warning"}:
-        words += f"; expected: {check.expected}" if check.expected else ""
-        words += f"\n{check.remedy}" if check.remedy else ""
-    return _MARKS[check.status], check.rule, words
-
-
 gpu_app.command("check", epilog=CHECK_EXAMPLES)(check)
+gpu_app.command("status", epilog=_gpu_status.STATUS_EXAMPLES)(_gpu_status.status)
+gpu_app.command("watch", epilog=_gpu_status.WATCH_EXAMPLES)(_gpu_status.watch)
+gpu_app.command("fit", epilog=_gpu_fit.EXAMPLES)(_gpu_fit.fit)
+gpu_app.command("check-scripts", epilog=_gpu_scripts.CHECK_SCRIPTS_EXAMPLES)(
+    _gpu_scripts.check_scripts
+)
+gpu_app.command("template", epilog=_gpu_scripts.TEMPLATE_EXAMPLES)(
+    _gpu_scripts.template
+)
+gpu_app.command("scripts", epilog=_gpu_ollama.SCRIPTS_EXAMPLES)(_gpu_ollama.scripts)
+gpu_app.command("launch-ollama", epilog=_gpu_ollama.LAUNCH_EXAMPLES)(
+    _gpu_ollama.launch_ollama
+)
+gpu_app.command("check-server", epilog=_gpu_ollama.SERVER_EXAMPLES)(
+    _gpu_ollama.check_server
+)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -11,11 +10,11 @@ import typer
 
 from model_manager.cli._failures import CONFIGURATION
 from model_manager.cli._gpu_policy import policy_in_force
+from model_manager.cli._gpu_verdict import show_checks, show_outcome
 from model_manager.cli._options import AsJson, ConfigPath
 from model_manager.cli._screen import Column, note, say, table, write_json
 from model_manager.errors import NvmlError
 from model_manager.gpu import (
-    Check,
     GpuPolicy,
     Machine,
     Verdict,
@@ -109,7 +108,6 @@ Parallel = Annotated[
 Url = Annotated[str, typer.Argument(metavar="URL", help="Where the server listens.")]
 _HOST: Final = "127.0.0.1:11434"
 _URL: Final = "http://127.0.0.1:11434"
-_MARKS: Final = {"passed": "ok", "warning": "warn", "failed": "FAIL", "skipped": "-"}
 
 
 def machine() -> Machine:
@@ -211,57 +209,9 @@ def check_server(
         write_json(verdict.to_dict())
     else:
         show_checks(verdict)
-        _print_outcome(verdict)
+        show_outcome(verdict, "the server uses")
     if not verdict.passed:
         raise typer.Exit(CONFIGURATION)
-
-
-def show_checks(verdict: Verdict) -> None:
-    """Print every rule of a verdict: how it went, what was seen, and what to do.
-
-    Rules that were left out for one reason stand in one line, and what several ask to
-    do is said once.
-    """
-    table(
-        Column(""),
-        Column("rule"),
-        Column("what was seen"),
-        rows=[_row(checks) for checks in _grouped(verdict.checks)],
-    )
-    todo: dict[str, list[str]] = {}
-    for check in verdict.checks:
-        if check.remedy and (check.blocks or check.status == "warning"):
-            todo.setdefault(check.remedy, []).append(check.rule)
-    for remedy, rules in todo.items():
-        say(f"{', '.join(rules)}: {remedy}.", hang="  ")
-
-
-def _grouped(checks: Sequence[Check]) -> Iterator[list[Check]]:
-    for (status, _), group in groupby(checks, key=lambda one: (one.status, one.seen)):
-        if status == "skipped":
-            yield list(group)
-        else:
-            yield from ([check] for check in group)
-
-
-def _row(checks: Sequence[Check]) -> tuple[str, str, str]:
-    check = checks[0]
-    words = check.seen
-    if check.status in {"failed", "warning"} and check.expected:
-        words += f"; expected: {check.expected}"
-    rule = check.rule if len(checks) == 1 else f"{len(checks)} other rules"
-    return _MARKS[check.status], rule, words
-
-
-def _print_outcome(verdict: Verdict) -> None:
-    failure = verdict.failure
-    if verdict.passed and verdict.gpu is not None:
-        say(f"Passed: the server uses the {verdict.gpu.name}.", style="bold green")
-    elif failure is None or failure.status == "skipped":
-        rule = "which card it uses" if failure is None else failure.rule
-        say(f"Refused, because this could not be checked: {rule}.", style="bold red")
-    else:
-        say(f"Refused by the rule {failure.rule}.", style="bold red")
 
 
 def _guard(policy: GpuPolicy, machine: Machine) -> Verdict:

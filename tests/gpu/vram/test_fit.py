@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from model_manager.errors import InvalidRequestError
 from model_manager.gpu import Gpu
-from model_manager.gpu.vram import CardMemory, Fit, Measured, ModelShape, StateSpace, fit
+from model_manager.gpu.vram import (
+    CardMemory,
+    Fit,
+    Measured,
+    ModelShape,
+    StateSpace,
+    fit,
+)
 
 GIB = 1024**3
 MIB = 1024**2
