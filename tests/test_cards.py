@@ -14,8 +14,9 @@ import pytest
 
 from model_manager import ModelManager, NoCandidateError
 from model_manager.errors import DriverNotLoadedError, LocalOnlyUnavailableError
-from model_manager.gpu import Gpu, Machine
+from model_manager.gpu import Gpu, GpuProcess, Machine
 from model_manager.testing import (
+    FakeClock,
     FakeCuda,
     FakeNvml,
     FakeProcesses,
@@ -25,7 +26,7 @@ from model_manager.testing import (
     rtx_3090,
     rtx_5060_ti,
 )
-from model_manager.types import Attempt, InstalledModel, LoadedModel
+from model_manager.types import Attempt, Clock, InstalledModel, LoadedModel
 
 GIB = 1024**3
 STANDARD = {
@@ -66,6 +67,7 @@ class Place:
         local: str = CODER,
         gpu: Mapping[str, Any] | None = None,
         factories: Mapping[str, Any] | None = None,
+        clock: Clock | None = None,
         **more: Any,
     ) -> ModelManager:
         settings: dict[str, Any] = {
@@ -99,7 +101,14 @@ class Place:
             providers={"anthropic": self.cloud.factory, **(factories or {})},
             environ={"ANTHROPIC_API_KEY": "k"},
             machine=machine,
+            clock=clock,
         )
+
+    def load(self, size: int) -> None:
+        """Let the driver show what the server has loaded."""
+        process = GpuProcess(pid=7, kind="compute", name="ollama", memory=size)
+        card = rtx_3090(memory_used=size, processes=(process,))
+        self.nvml.cards = (rtx_5060_ti(), card)
 
     async def unload(self, model: str) -> None:
         """Let the server forget a model that it has loaded."""
@@ -245,11 +254,50 @@ async def test_a_required_card_that_is_right_changes_nothing() -> None:
     async with place() as here, here.manager(gpu={"require_gpu": "local"}) as manager:
         before = manager.explain("a", "Bonjour")
         response = await manager.generate("a", "Bonjour")
+        here.load(18 * GIB)
         health = await manager.health()
 
     assert any("not checked yet" in note for note in before.notes)
     assert response.model == CODER
     assert not health.gpu_problem
+
+
+async def test_a_server_whose_model_is_not_where_it_says_is_refused() -> None:
+    async with place() as here, here.manager(gpu={"require_gpu": "local"}) as manager:
+        first = await manager.generate("a", "Bonjour")
+        await manager.health()
+        second = await manager.generate("a", "Bonjour")
+
+    assert first.model == CODER
+    assert second.provider == "anthropic"
+    (reason,) = {r.reason for r in second.route.refused if r.code == "gpu"}
+    assert "the driver shows 0.0 GiB there" in reason
+
+
+async def test_what_was_mended_counts_soon() -> None:
+    clock = FakeClock()
+    async with place() as here:
+        here.environ["CUDA_VISIBLE_DEVICES"] = "0"
+        async with here.manager(gpu={"require_gpu": "local"}, clock=clock) as manager:
+            refused = await manager.generate("a", "Bonjour")
+            here.environ["CUDA_VISIBLE_DEVICES"] = "1"
+            too_soon = await manager.generate("a", "Bonjour")
+            await clock.sleep(15.0)
+            later = await manager.generate("a", "Bonjour")
+
+    assert refused.provider == too_soon.provider == "anthropic"
+    assert later.model == CODER
+
+
+async def test_of_two_such_cards_the_chosen_one_works() -> None:
+    twin = rtx_3090(index=0, uuid="GPU-" + "7" * 36, bus="00000000:01:00.0")
+    async with (
+        place(twin, rtx_3090()) as here,
+        here.manager(gpu={"require_gpu": "local"}) as manager,
+    ):
+        response = await manager.generate("a", "Bonjour")
+
+    assert response.model == CODER
 
 
 async def test_a_card_required_of_everybody_leaves_nobody_without_it() -> None:

@@ -26,8 +26,10 @@ from model_manager.gpu.ollama import judge_server
 from model_manager.types import Candidate, CardFault, Clock
 
 _JUDGED_AGAIN: Final = 300.0
-"""Seconds after which the guard is asked again; the card itself is read before each
-send."""
+"""Seconds after which the guard is asked again, beside the calls; the card itself is
+read before each send."""
+_REFUSED_AGAIN: Final = 15.0
+"""The same while it refuses: a call then waits for it, so that mending counts."""
 _READ_AGAIN: Final = 60.0
 """Seconds before cards that could not be read are tried again where nobody must."""
 _MORE: Final = "'model-manager gpu check' says more."
@@ -48,6 +50,8 @@ class CardReader:
         self.policy = policy
         self.problem = ""
         """Why there is no card, in words; empty where there is one or nobody looked."""
+        self.chosen = ""
+        """UUID of the one that the guard found to be used, where several fit."""
         self._given = machine
         self._clock = clock
         self._lost_at = float("-inf")
@@ -80,6 +84,8 @@ class CardReader:
             self.problem = error.what
             return None
         found = [gpu for gpu in inventory.gpus if self.policy.allows(gpu)]
+        if len(found) > 1 and self.chosen:
+            found = [gpu for gpu in found if gpu.uuid == self.chosen]
         if len(found) != 1:
             many = f"{len(found)} cards" if found else "no card"
             self.problem = f"{many} of this machine fit the policy {self.policy.name}."
@@ -112,11 +118,11 @@ class Guarding:
     @property
     def problem(self) -> str:
         """Why the guard keeps models from being asked; empty where it does not."""
-        verdict = self._verdict
-        failure = verdict.failure if verdict is not None else None
-        if not self.required or failure is None:
-            return ""
-        return f"{failure.seen}. {failure.remedy}".strip()
+        verdicts = [self._verdict, *self._of_servers.values()]
+        for failure in (verdict.failure for verdict in verdicts if verdict is not None):
+            if failure is not None and failure.status == "failed":
+                return f"{failure.seen}. {failure.remedy}".strip()
+        return ""
 
     def after_fork(self) -> None:
         """Take a new lock: a thread that is not here may have held the old one."""
@@ -124,8 +130,13 @@ class Guarding:
 
     async def check(self, *, now: bool = False) -> None:
         """Ask the guard, where it is required and it is time, or `now`."""
-        if self.required and (now or self._is_due()):
+        if not self.required:
+            return
+        if now or self._is_due(_REFUSED_AGAIN if self.problem else float("inf")):
             await asyncio.to_thread(self._judge, now)
+        elif self._is_due(_JUDGED_AGAIN):
+            # All was well a moment ago: no call need wait to hear it again.
+            threading.Thread(target=self._judge, args=(False,), daemon=True).start()
 
     def faults(self) -> Iterator[tuple[tuple[str, str], CardFault]]:
         """Yield the endpoints that the verdict keeps from being asked, and why."""
@@ -175,19 +186,22 @@ class Guarding:
     def _concerns(self, endpoint: Endpoint) -> bool:
         return self.required is True or (self.required == "local" and endpoint.is_local)
 
-    def _is_due(self) -> bool:
-        return self._clock.monotonic() - self._judged_at >= _JUDGED_AGAIN
+    def _is_due(self, seconds: float) -> bool:
+        return self._clock.monotonic() - self._judged_at >= seconds
 
-    def _judge(self, now: bool, /) -> None:  # noqa: FBT001 - to_thread passes it on
+    def _judge(self, now: bool, /) -> None:  # noqa: FBT001 - threads pass it on
         """Ask the guard; one thread does, and those that come meanwhile wait for it."""
         with self._lock:
-            if now or self._is_due():
-                reader = self._reader
-                self._verdict = check_gpu(reader.policy, machine=reader.machine)
-                self._of_servers = dict(self._judged_servers(now=now))
-                self._judged_at = self._clock.monotonic()
+            if not now and not self._is_due(_REFUSED_AGAIN):
+                return
+            reader = self._reader
+            verdict = check_gpu(reader.policy, machine=reader.machine)
+            reader.chosen = verdict.gpu.uuid if verdict.gpu is not None else ""
+            self._of_servers = dict(self._judged_servers())
+            self._verdict = verdict
+            self._judged_at = self._clock.monotonic()
 
-    def _judged_servers(self, *, now: bool) -> Iterator[tuple[str, Verdict]]:
+    def _judged_servers(self) -> Iterator[tuple[str, Verdict]]:
         """Yield the verdict on each local server that answers.
 
         One that does not is none of the guard's business: it fails by itself.
@@ -196,7 +210,7 @@ class Guarding:
         with contextlib.suppress(NvmlError):
             inventory = self._reader.machine.nvml.read()
         for name in self._servers.names():
-            facts = self._servers.look(name, now=now)
+            facts = self._servers.look(name, now=True)
             if inventory is not None and not facts.problem:
                 yield name, judge_server(facts, self._reader.policy, inventory)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 
 from pydantic import SecretStr
@@ -285,8 +285,11 @@ class Runtime:
         }
 
     def _memory_of(self, name: str) -> LocalMemory | None:
-        provider = self._provider(name)
-        return provider if isinstance(provider, LocalMemory) else None
+        # Whoever cannot be built is told of where its endpoint is asked how it is.
+        with suppress(ModelManagerError):
+            provider = self._provider(name)
+            return provider if isinstance(provider, LocalMemory) else None
+        return None
 
     def _open(self, attempt: Attempt) -> AbstractAsyncContextManager[Reply]:
         return self._provider(attempt.candidate.endpoint).open(attempt)

@@ -64,7 +64,8 @@ def select_devices(
             note="a card's place on the bus cannot be read",
         )
     if value is None:
-        return Selection(gpus=ordered, naming="all", is_certain=False, note="all cards")
+        note = "nothing is said, so every card is shown"
+        return Selection(gpus=ordered, naming="all", is_certain=False, note=note)
     if value.startswith(_MIG):
         return _by_mig(value, ordered)
     if value.startswith(_UUID):
