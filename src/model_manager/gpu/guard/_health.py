@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from model_manager.errors import GpuUnhealthyError
 from model_manager.gpu._cards import Gpu
 from model_manager.gpu._policy import GpuPolicy
 from model_manager.gpu._verdict import Check
-
-HELD_BACK: Final = frozenset(
-    {
-        "hw_slowdown",
-        "hw_thermal_slowdown",
-        "hw_power_brake_slowdown",
-        "sw_thermal_slowdown",
-    }
-)
-"""Reasons for low clocks that mean heat or bad power; being idle, a power limit and
-clocks that somebody has set are none."""
 
 
 def temperature(policy: GpuPolicy, gpu: Gpu) -> Check:
@@ -60,10 +47,9 @@ def memory_errors(gpu: Gpu) -> Check:
 
 def throttling(gpu: Gpu) -> Check:
     """Tell whether heat or power holds the card back now; a warning at most."""
-    rule, reasons = "throttling", gpu.throttle_reasons
-    if reasons is None:
+    rule, bad = "throttling", gpu.held_back
+    if bad is None:
         return _unknown(rule, "the card does not tell why its clocks are low")
-    bad = [reason for reason in reasons if reason in HELD_BACK]
     if not bad:
         return Check(rule=rule, status="passed", seen="not held back")
     return Check(
