@@ -63,9 +63,14 @@ class Cards:
         self._servers.after_fork()
         self._guarding.after_fork()
 
-    async def check(self, *, now: bool = False) -> None:
-        """Ask the guard, where the configuration requires the card and it is time."""
-        await self._guarding.check(now=now)
+    async def check(self, *, now: bool = False, patience: float | None = None) -> None:
+        """Ask the guard, where the configuration requires the card and it is time.
+
+        Args:
+            now: Ask also where it was asked a moment ago.
+            patience: Seconds that this call waits for the verdict at most.
+        """
+        await self._guarding.check(now=now, patience=patience)
 
     async def look(
         self, candidates: Iterable[Candidate], facts: Facts, *, patience: float

@@ -135,7 +135,7 @@ class Fitting:
             if is_new and self._looks.is_due(wanted.name):
                 self._wanted[wanted.name] = wanted
                 due.append(wanted.name)
-        if not due or await self._reader.read() is None:
+        if not due or not await self._can_read(patience):
             return False
         before = dict(self._fits)
         await self._looks.at(due, patience=patience)
@@ -168,6 +168,13 @@ class Fitting:
             return None
         return _fault(found, now=True)
 
+    async def _can_read(self, patience: float) -> bool:
+        """Return whether there is a card to be read, as far as that shows in time."""
+        with contextlib.suppress(TimeoutError):
+            async with self._clock.timeout(patience):
+                return await self._reader.read() is not None
+        return False
+
     async def _learn(self, name: str, seconds: float) -> None:
         """Ask a server about one model, and see whether it fits an empty card."""
         wanted = self._wanted[name]
@@ -199,12 +206,15 @@ class Fitting:
             facts: What is known of the server's own variables.
         """
         settings, candidate = self._settings, wanted.candidate
+        shape = shape_from_show(
+            body, name=candidate.model, size=wanted.size, digest=wanted.digest
+        )
         return _Known(
-            shape_from_show(
-                body, name=candidate.model, size=wanted.size, digest=wanted.digest
-            ),
+            shape,
             digest=wanted.digest,
+            # Ollama takes the call's, else the model's own, and only then its default.
             num_ctx=_num_ctx(candidate)
+            or shape.pinned_context
             or facts.context_length
             or settings.context_length,
             kv_cache_type=_cache_type(facts) or settings.kv_cache_type or _F16,

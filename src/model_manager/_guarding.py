@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import threading
 from collections.abc import Iterator
 from typing import Final
 
+from model_manager._flights import Flight
 from model_manager._servers import Servers
 from model_manager.config import Config, Endpoint
 from model_manager.errors import NvmlError
@@ -55,6 +54,7 @@ class CardReader:
         self._given = machine
         self._clock = clock
         self._lost_at = float("-inf")
+        self._flight = Flight(self._read, name="model-manager-gpu-read")
 
     @property
     def machine(self) -> Machine:
@@ -72,10 +72,14 @@ class CardReader:
         waited = self._clock.monotonic() - self._lost_at
         if self.problem and not must and waited < _READ_AGAIN:
             return None
-        gpu = await asyncio.to_thread(self._read)
+        gpu = await self._flight.result()
         if gpu is None:
             self._lost_at = self._clock.monotonic()
         return gpu
+
+    def after_fork(self) -> None:
+        """Begin anew in a child."""
+        self._flight.after_fork()
 
     def _read(self) -> Gpu | None:
         try:
@@ -109,7 +113,7 @@ class Guarding:
         self._reader = reader
         self._servers = servers
         self._clock = clock
-        self._lock = threading.Lock()
+        self._flight = Flight(self._judge, name="model-manager-gpu-guard")
         self._verdict: Verdict | None = None
         self._of_servers: dict[str, Verdict] = {}
         """Endpoint -> what is known of the card that its server uses."""
@@ -118,25 +122,37 @@ class Guarding:
     @property
     def problem(self) -> str:
         """Why the guard keeps models from being asked; empty where it does not."""
-        verdicts = [self._verdict, *self._of_servers.values()]
-        for failure in (verdict.failure for verdict in verdicts if verdict is not None):
-            if failure is not None and failure.status == "failed":
-                return f"{failure.seen}. {failure.remedy}".strip()
-        return ""
+        verdict = self._verdict
+        failure = verdict.failure if verdict is not None else None
+        if failure is None:
+            # What is not known of a server is noted, and keeps nobody.
+            failures = (its.failure for its in self._of_servers.values())
+            broken = (one for one in failures if one and one.status == "failed")
+            failure = next(broken, None)
+        return f"{failure.seen}. {failure.remedy}".strip() if failure else ""
 
     def after_fork(self) -> None:
-        """Take a new lock: a thread that is not here may have held the old one."""
-        self._lock = threading.Lock()
+        """Begin anew in a child."""
+        self._flight.after_fork()
+        self._reader.after_fork()
 
-    async def check(self, *, now: bool = False) -> None:
-        """Ask the guard, where it is required and it is time, or `now`."""
+    async def check(self, *, now: bool = False, patience: float | None = None) -> None:
+        """Ask the guard, where it is required and it is time, or `now`.
+
+        Args:
+            now: Ask also where it was asked a moment ago.
+            patience: Seconds to wait for it at most. Whoever needs its verdict waits
+                for it again before anything is sent.
+        """
         if not self.required:
             return
         if now or self._is_due(_REFUSED_AGAIN if self.problem else float("inf")):
-            await asyncio.to_thread(self._judge, now)
+            with contextlib.suppress(TimeoutError):
+                async with self._clock.timeout(patience):
+                    await self._flight.result()
         elif self._is_due(_JUDGED_AGAIN):
             # All was well a moment ago: no call need wait to hear it again.
-            threading.Thread(target=self._judge, args=(False,), daemon=True).start()
+            self._flight.begin()
 
     def faults(self) -> Iterator[tuple[tuple[str, str], CardFault]]:
         """Yield the endpoints that the verdict keeps from being asked, and why."""
@@ -168,6 +184,8 @@ class Guarding:
         """Return why a candidate may not be asked now, the card being read anew."""
         if not self._concerns(self._endpoints[candidate.endpoint]):
             return None
+        if self._verdict is None:
+            await self._flight.result()
         if await self._reader.read(must=True) is None:
             return CardFault(
                 code="gpu",
@@ -189,17 +207,13 @@ class Guarding:
     def _is_due(self, seconds: float) -> bool:
         return self._clock.monotonic() - self._judged_at >= seconds
 
-    def _judge(self, now: bool, /) -> None:  # noqa: FBT001 - threads pass it on
-        """Ask the guard; one thread does, and those that come meanwhile wait for it."""
-        with self._lock:
-            if not now and not self._is_due(_REFUSED_AGAIN):
-                return
-            reader = self._reader
-            verdict = check_gpu(reader.policy, machine=reader.machine)
-            reader.chosen = verdict.gpu.uuid if verdict.gpu is not None else ""
-            self._of_servers = dict(self._judged_servers())
-            self._verdict = verdict
-            self._judged_at = self._clock.monotonic()
+    def _judge(self) -> None:
+        reader = self._reader
+        verdict = check_gpu(reader.policy, machine=reader.machine)
+        reader.chosen = verdict.gpu.uuid if verdict.gpu is not None else ""
+        self._of_servers = dict(self._judged_servers())
+        self._verdict = verdict
+        self._judged_at = self._clock.monotonic()
 
     def _judged_servers(self) -> Iterator[tuple[str, Verdict]]:
         """Yield the verdict on each local server that answers.

@@ -146,10 +146,10 @@ class Runtime:
         """
         started = self.clock.monotonic()
         seconds = request.timeout or self.config.timeouts.total
+        patience = min(SECONDS, seconds * _LOOK_SHARE)
         await self.books.budgets.refresh()
-        await self.cards.check()
+        await self.cards.check(patience=patience)
         if self._local:
-            patience = min(SECONDS, seconds * _LOOK_SHARE)
             route = await self._looked_at(request, patience=patience)
         else:
             route = self.route(request)

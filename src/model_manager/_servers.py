@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from model_manager.config import Endpoint
+from model_manager.errors import InvalidRequestError
 from model_manager.gpu import Machine
 from model_manager.gpu.ollama import ServerFacts, read_ollama
 from model_manager.types import Clock
@@ -61,8 +62,13 @@ class Servers:
             looked_at, facts = self._known.get(name, (float("-inf"), None))
             fresh = self._clock.monotonic() - looked_at < _AGAIN
             if facts is None or facts.problem or now or not fresh:
-                facts = read_ollama(
-                    self._endpoints[name].base_url, processes=self._machine().processes
-                )
+                facts = self._read(self._endpoints[name].base_url)
                 self._known[name] = self._clock.monotonic(), facts
             return facts
+
+    def _read(self, url: str) -> ServerFacts:
+        try:
+            return read_ollama(url, processes=self._machine().processes)
+        except InvalidRequestError as error:
+            # Such as one behind TLS: calls reach it, and it cannot be looked into.
+            return ServerFacts(base_url=url, problem=error.what)

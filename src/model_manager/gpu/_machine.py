@@ -89,8 +89,9 @@ class Machine:
     nvml: NvmlPort
     cuda: CudaPort
     system: SystemPort
-    environ: Mapping[str, str]
-    """The variables of the process that does the work."""
+    environ: Mapping[str, str] = field(repr=False)
+    """The variables of the process that does the work; keys may be among them, so they
+    are not shown."""
     processes: ProcessPort = field(default_factory=Processes)
     """The other processes, and the memory that is left to them; this machine's where
     not given."""
