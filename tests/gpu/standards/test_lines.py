@@ -291,3 +291,14 @@ def test_a_python_script_that_sets_nothing_itself_needs_it_from_who_starts_it(
     report = check_scripts([start])
 
     assert [finding.rule.id for finding in report.findings] == rules
+
+
+@pytest.mark.parametrize("end", ["", " /m", " >nul", " /M >nul 2>&1"])
+def test_what_follows_the_value_of_setx_is_none_of_it(tmp_path: Path, end: str) -> None:
+    script = tmp_path / "set.bat"
+    script.write_text(
+        f'setx CUDA_VISIBLE_DEVICES "1"{end}\nsetx CUDA_DEVICE_ORDER PCI_BUS_ID{end}\n',
+        encoding="ascii",
+    )
+
+    assert not check_scripts([script]).findings

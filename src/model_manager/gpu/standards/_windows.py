@@ -68,7 +68,10 @@ def _batch(
     if verb == "setx":
         # It is for programs of later, not for those that this script starts.
         name, _, value = rest.partition(" ")
-        value = value.strip().removesuffix("/M").removesuffix("/m").strip().strip('"')
+        value = value.strip()
+        # What follows the value is for setx itself (/m), or where its words go (>nul).
+        end = '"' if value.startswith('"') else " "
+        value = value.removeprefix('"').partition(end)[0]
     else:
         inner = rest[1:].rpartition('"')[0] if rest.startswith('"') else rest
         name, _, value = inner.partition("=")
