@@ -89,7 +89,21 @@ class Unseen:
     column: int
 
 
-Event: TypeAlias = Setting | Launch | Unseen
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sourced:
+    """A place where another script of the same kind is run for what it sets."""
+
+    line: int
+    column: int
+    path: str
+    """As it is written there."""
+    exports: bool = False
+    """Whether all that it sets is for programs too, as after `set -a` of a shell."""
+    counts: bool = True
+    """Whether it is certainly run."""
+
+
+Event: TypeAlias = Setting | Launch | Unseen | Sourced
 
 
 def launch_in(words: Sequence[str], *, line: int, column: int) -> Iterator[Launch]:

@@ -11,6 +11,7 @@ from model_manager.gpu.standards._lines import (
     Event,
     Kind,
     Setting,
+    Sourced,
     Unseen,
     is_name,
     launch_in,
@@ -21,6 +22,7 @@ _OPENERS: Final = frozenset({"if", "case", "for", "while", "until", "select"})
 _CLOSERS: Final = frozenset({"fi", "esac", "done"})
 _WORDS: Final = frozenset({"then", "else", "elif", "do", "{", "!", "time"})
 _EXPORTS: Final = frozenset({"export", "declare", "typeset", "local"})
+_SOURCES: Final = frozenset({"source", "."})
 _ENDS: Final = frozenset(";&|()")
 
 
@@ -37,18 +39,22 @@ class _Line:
 def shell_events(lines: Sequence[str]) -> Iterator[Event]:
     """Yield what a shell script sets and starts."""
     depth = 0
+    exports = False
     told: dict[str, Setting] = {}
     for line in _without_documents(_continued(lines)):
         unsure = False
         for words, end in _commands(line.text):
             plain, depth = _nested(words, depth)
-            for event in _command(plain, line):
+            exports = _exports_all(plain, before=exports)
+            for event in _command(plain, line, exports=exports):
                 yield _settled(event, told, sure=depth == 0 and not unsure)
             unsure = end == "||"
 
 
 def _settled(event: Event, told: dict[str, Setting], *, sure: bool) -> Event:
     """Return a setting with whether it counts; `export NAME` hands on what was told."""
+    if isinstance(event, Sourced):
+        return replace(event, counts=sure)
     if not isinstance(event, Setting):
         return event
     counts = event.counts
@@ -98,7 +104,20 @@ def words_of(command: str) -> list[str]:
     return [word for words, _ in _commands(command) for word in words]
 
 
-def _command(words: Sequence[str], line: _Line) -> Iterator[Event]:
+def _exports_all(words: Sequence[str], *, before: bool) -> bool:
+    """Return whether all that is set from this command on is exported (`set -a`)."""
+    if words[:1] != ["set"]:
+        return before
+    for flag, value in (("-", True), ("+", False)):
+        letters = any(w[:1] == flag and "a" in w[1:] for w in words[1:])
+        if letters or (f"{flag}o" in words and "allexport" in words):
+            return value
+    return before
+
+
+def _command(
+    words: Sequence[str], line: _Line, *, exports: bool = False
+) -> Iterator[Event]:
     """Yield what one simple command sets and starts."""
     given: dict[str, str | None] = {}
     rest = list(words)
@@ -107,7 +126,7 @@ def _command(words: Sequence[str], line: _Line) -> Iterator[Event]:
         given[name] = _known(text)
     if not rest:
         for name, value in given.items():
-            yield replace(_setting(line, name, value), counts=False)
+            yield replace(_setting(line, name, value), counts=exports)
         return
     verb, *operands = rest
     if verb in _EXPORTS:
@@ -119,6 +138,9 @@ def _command(words: Sequence[str], line: _Line) -> Iterator[Event]:
     elif verb == "unset":
         for name in operands:
             yield _setting(line, name, None, kind="unset")
+    elif verb in _SOURCES and operands:
+        path = operands[0]
+        yield Sourced(line=line.number, column=1, path=path, exports=exports)
     else:
         yield from _start(rest, line, given)
 

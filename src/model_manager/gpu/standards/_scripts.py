@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -15,44 +15,22 @@ from model_manager.gpu.standards._environ import IGNORED_BY_OLLAMA
 from model_manager.gpu.standards._findings import Edit
 from model_manager.gpu.standards._libraries import PREFILTER, library_of
 from model_manager.gpu.standards._lines import (
-    Event,
     Launch,
     LineFormat,
     Setting,
     Unseen,
 )
 from model_manager.gpu.standards._parse import parse
-from model_manager.gpu.standards._posix import (
-    dotenv_events,
-    shell_events,
-    systemd_events,
-)
 from model_manager.gpu.standards._rules import StandardsRule
+from model_manager.gpu.standards._sourced import Taken, beside, events_of
 from model_manager.gpu.standards._wanted import Wanted, wanted_named
-from model_manager.gpu.standards._windows import batch_events, powershell_events
 
-_READERS: Final[Mapping[LineFormat, Callable[[Sequence[str]], Iterator[Event]]]] = (
-    MappingProxyType(
-        {
-            "batch": batch_events,
-            "powershell": powershell_events,
-            "shell": shell_events,
-            "dotenv": dotenv_events,
-            "systemd": systemd_events,
-        }
-    )
-)
 _FOR_LAUNCH: Final = (VISIBLE_DEVICES, DEVICE_ORDER)
 _VULKAN: Final = MappingProxyType(
     {"OLLAMA_VULKAN": ("0", "false"), "GGML_VK_VISIBLE_DEVICES": ("-1",)}
 )
 """What keeps Ollama from Vulkan: either of them."""
 _OWN_CARE: Final = (b"apply_gpu_environment", VISIBLE_DEVICES.encode())
-_FOLDER_OF_SCRIPT: Final = (
-    *("%~dp0", "$PSScriptRoot\\", "$PSScriptRoot/"),
-    *("$(dirname $0)/", '$(dirname "$0")/', "$SCRIPT_DIR/", "${SCRIPT_DIR}/"),
-)
-_MAX_BYTES: Final = 2 * 1024**2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,15 +71,19 @@ def script_faults(
         folder: Where the script lies; `None` where what it starts is not looked at.
     """
     known = _Known()
-    for event in _READERS[kind](lines):
+    for event in events_of(lines, kind, folder=folder):
         match event:
             case Setting():
                 yield from _setting(event, wanted)
                 _remember(event, known)
+            case Taken():
+                yield from _taken(event, known, wanted)
             case Unseen():
                 known.unseen = True
-            case Launch() if folder is not None:
-                yield from _launch(event, known, wanted, folder=folder)
+            case Launch() if folder is not None and (
+                event.is_server or _uses_cuda(event, folder, lines)
+            ):
+                yield from _launch(event, known, wanted)
             case _:
                 continue
 
@@ -153,21 +135,42 @@ def _edits(event: Setting, one: Wanted) -> tuple[Edit, ...]:
     return (edit,)
 
 
-def _launch(
-    event: Launch, known: _Known, wanted: tuple[Wanted, ...], *, folder: Path
+def _taken(
+    event: Taken, known: _Known, wanted: tuple[Wanted, ...]
 ) -> Iterator[LineFault]:
-    if not event.is_server and not _uses_cuda(event, folder):
-        return
+    """Remember what another script sets, and say what is wrong with it there."""
+    for setting in event.settings:
+        _remember(setting, known)
+    for name in dict.fromkeys(setting.name for setting in event.settings):
+        one, value = wanted_named(wanted, name), known.values.get(name)
+        if one is None or value is None or one.accepts(value):
+            continue
+        rule = _rules.WRONG_VALUE if value else _rules.UNKNOWN_VALUE
+        said = f"to {value!r}, not {one.value!r}" if value else "in a run only"
+        yield LineFault(
+            rule=rule,
+            line=event.line,
+            column=event.column,
+            message=f"{event.path} sets {name} {said}",
+            remedy=f"Set it to {one.value} there.",
+        )
+
+
+def _launch(
+    event: Launch, known: _Known, wanted: tuple[Wanted, ...]
+) -> Iterator[LineFault]:
     given = {**known.values, **{k: v or "" for k, v in event.given.items()}}
     needed = [name for name in _FOR_LAUNCH if wanted_named(wanted, name) is not None]
     missing = [name for name in needed if name not in given]
-    if missing and known.unseen:
-        message = f"whether {event.program} gets {' and '.join(missing)} is in a file"
+    is_open = event.is_server and not _closes_vulkan(given)
+    if known.unseen and (missing or is_open):
+        names = [*missing, *(["OLLAMA_VULKAN=0"] if is_open else [])]
+        message = f"whether {event.program} gets {' and '.join(names)} is in a file"
         yield _at(_rules.UNKNOWN_VALUE, event, message)
     elif missing:
         message = f"{event.program} is started without {' and '.join(missing)}"
         yield _at(_rules.LAUNCH, event, message)
-    if event.is_server and not known.unseen and not _closes_vulkan(given):
+    if is_open and not known.unseen:
         message = "ollama serve also takes hidden cards, by way of Vulkan"
         yield _at(_rules.VULKAN, event, message)
 
@@ -176,19 +179,12 @@ def _closes_vulkan(given: Mapping[str, str]) -> bool:
     return any(given.get(name, "").lower() in off for name, off in _VULKAN.items())
 
 
-def _uses_cuda(event: Launch, folder: Path) -> bool:
+def _uses_cuda(event: Launch, folder: Path, lines: Sequence[str]) -> bool:
     """Return whether what is started uses CUDA and does not itself choose a card."""
     if event.module is not None:
         return library_of(event.module) is not None
-    name = event.program
-    for prefix in _FOLDER_OF_SCRIPT:
-        name = name.removeprefix(prefix)
-    path = folder / name.replace("\\", "/")
-    try:
-        if not path.is_file() or path.stat().st_size > _MAX_BYTES:
-            return False
-        data = path.read_bytes()
-    except (OSError, ValueError):
+    data = beside(event.program, folder, lines)
+    if data is None:
         return False
     if any(word in data for word in _OWN_CARE):
         return False

@@ -9,6 +9,7 @@ from model_manager.gpu.standards._lines import (
     SERVER,
     Event,
     Setting,
+    Sourced,
     is_name,
     launch_in,
     span_of,
@@ -46,6 +47,10 @@ def powershell_events(lines: Sequence[str]) -> Iterator[Event]:
         sure = not low.lstrip(" }").startswith(_CONDITIONS)
         yield from _env_drive(number, text, sure=sure)
         yield from _set_call(number, text)
+        # Whichever way a script is run, `$env:` is that of the whole process.
+        is_run = text.lstrip().startswith((". ", "& ", ".\\"))
+        if is_run and (path := _script_in(text, (".ps1",))):
+            yield Sourced(line=number, column=1, path=path, counts=sure)
         words = text.replace("(", " ").replace(")", " ").replace(",", " ").split()
         words = [word.strip("\"'") for word in words]
         # `Start-Process NAME -ArgumentList "serve"` is a start as well.
@@ -60,6 +65,9 @@ def _batch(
 ) -> Iterator[Event]:
     words = [word.strip('"') for word in command.split()]
     low = [word.lower().lstrip("@(") for word in words]
+    if low[:1] == ["call"] and (path := _script_in(command, (".bat", ".cmd"))):
+        yield Sourced(line=number, column=start + 1, path=path, counts=sure)
+        return
     verb = next((word for word in ("set", "setx") if word in low), None)
     if verb is None or SERVER in low:
         yield from launch_in(words, line=number, column=start + 1)
@@ -98,6 +106,16 @@ def _setting(number: int, text: str, *, name: str, value: str, counts: bool) -> 
         else span_of(text, start=place + len(name) + 1, value=known),
         counts=counts,
     )
+
+
+def _script_in(command: str, ends: tuple[str, ...]) -> str:
+    """Return the script that a command runs, without quotes; nothing if none."""
+    text = command.strip(" \t@(")
+    for verb in ("call ", ". ", "& "):
+        text = text[len(verb) :].lstrip() if text.lower().startswith(verb) else text
+    quote = text[:1] if text[:1] in {"'", '"'} else ""
+    name = text[1:].partition(quote)[0] if quote else (text.split() or [""])[0]
+    return name if name.lower().endswith(ends) else ""
 
 
 def _commands(text: str) -> Iterator[tuple[int, str]]:
