@@ -35,7 +35,8 @@ ModelManagerError
 │   ├── CudaUnavailableError       CUDA itself finds no card
 │   ├── TorchUnsuitableError       PyTorch is too old, or was built without CUDA
 │   ├── GpuUnhealthyError          too hot, held back, or with failing memory
-│   └── GpuNotCheckedError         a rule that must hold could not be checked
+│   ├── GpuNotCheckedError         a rule that must hold could not be checked
+│   └── OllamaLaunchError          a server cannot be started, or does not answer
 └── ProviderError                  one attempt failed
     ├── ConnectionFailedError      no connection, or reset before any byte
     ├── ProviderTimeoutError       no answer, or no first piece, in time
@@ -92,6 +93,7 @@ from model_manager.errors._gpu import (
     NvmlLibraryMissingError,
     NvmlPermissionError,
     NvmlTimeoutError,
+    OllamaLaunchError,
     RequiredGpuMissingError,
     TorchUnsuitableError,
     VisibleDevicesError,
@@ -160,6 +162,7 @@ __all__ = [
     "NvmlLibraryMissingError",
     "NvmlPermissionError",
     "NvmlTimeoutError",
+    "OllamaLaunchError",
     "OutputInvalidError",
     "OverloadedError",
     "ProviderError",

@@ -106,3 +106,7 @@ class GpuUnhealthyError(GpuError):
 
 class GpuNotCheckedError(GpuError):
     """Raised when a rule that must hold could not be checked."""
+
+
+class OllamaLaunchError(GpuError):
+    """Raised when an Ollama server cannot be started, or does not answer."""

@@ -17,9 +17,9 @@ import pytest
 
 from model_manager.errors import (
     DriverNotLoadedError,
-    GpuError,
     InvalidRequestError,
     NvmlError,
+    OllamaLaunchError,
     RequiredGpuMissingError,
 )
 from model_manager.gpu import GpuPolicy, Machine, Verdict, check_gpu
@@ -143,7 +143,7 @@ def test_without_guard_and_driver_the_card_is_named_by_its_place(box: Any) -> No
 def test_a_missing_ollama_is_told_with_what_to_do(box: Any) -> None:
     (box.folder / "ollama").unlink()
 
-    with pytest.raises(GpuError, match="not on PATH") as caught:
+    with pytest.raises(OllamaLaunchError, match="not on PATH") as caught:
         launch_ollama(plan(box))
 
     assert "Install Ollama" in caught.value.remedy
@@ -152,14 +152,16 @@ def test_a_missing_ollama_is_told_with_what_to_do(box: Any) -> None:
 def test_a_program_that_cannot_run_is_told(box: Any) -> None:
     (box.folder / "ollama").write_text("#!/nowhere/at/all\n", encoding="utf-8")
 
-    with pytest.raises(GpuError, match="cannot be started"):
+    with pytest.raises(OllamaLaunchError, match="cannot be started"):
         launch_ollama(plan(box))
 
 
 def test_a_taken_port_is_refused_and_its_holder_named(
     box: Any, server: LaunchedOllama
 ) -> None:
-    with pytest.raises(GpuError, match=f"ollama, process {server.pid}") as caught:
+    with pytest.raises(
+        OllamaLaunchError, match=f"ollama, process {server.pid}"
+    ) as caught:
         launch_ollama(plan(box))
 
     assert f"check-server {box.url}" in caught.value.remedy
@@ -168,7 +170,7 @@ def test_a_taken_port_is_refused_and_its_holder_named(
 def test_whoever_holds_the_port_it_is_refused(box: Any) -> None:
     with (
         socket.create_server(("127.0.0.1", box.port)),
-        pytest.raises(GpuError, match="listens on"),
+        pytest.raises(OllamaLaunchError, match="listens on"),
     ):
         launch_ollama(plan(box))
 
@@ -177,7 +179,7 @@ def test_whoever_holds_the_port_it_is_refused(box: Any) -> None:
 
 def test_a_server_that_dies_is_told_in_its_own_words(box: Any) -> None:
     lines, show = said()
-    with pytest.raises(GpuError, match="ended with code 3") as caught:
+    with pytest.raises(OllamaLaunchError, match="ended with code 3") as caught:
         launch_ollama(plan(box, DIES="3", SAYS="no such folder"), show=show)
 
     assert "no such folder" in str(caught.value)
@@ -186,7 +188,7 @@ def test_a_server_that_dies_is_told_in_its_own_words(box: Any) -> None:
 
 
 def test_a_server_that_stays_silent_is_ended(box: Any) -> None:
-    with pytest.raises(GpuError, match="did not answer"):
+    with pytest.raises(OllamaLaunchError, match="did not answer"):
         launch_ollama(plan(box, SILENT="1"), seconds=1, show=said()[1])
 
     assert box.signals() == ["SIGTERM"]

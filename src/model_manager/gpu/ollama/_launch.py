@@ -11,7 +11,12 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, Self, TypeAlias
 
-from model_manager.errors import GpuError, GpuNotCheckedError, NvmlError
+from model_manager.errors import (
+    GpuError,
+    GpuNotCheckedError,
+    NvmlError,
+    OllamaLaunchError,
+)
 from model_manager.gpu._machine import Machine
 from model_manager.gpu._policy import GpuPolicy
 from model_manager.gpu._processes import Processes, ProcessPort
@@ -146,9 +151,10 @@ def launch_ollama(
         seconds: How long it may take until it answers.
 
     Raises:
-        GpuError: The guard refuses the card (its own error says why), something
-            listens on the port already, `ollama` is not on PATH, or it ended or stayed
-            silent instead of answering. Nothing that was started then still runs.
+        GpuError: The guard refuses the card; its own error says why.
+        OllamaLaunchError: `ollama` is not on PATH or cannot be started, something
+            listens on its port already, or it ended or stayed silent instead of
+            answering. Nothing that was started then still runs.
     """
     child = _start(plan, processes=processes or Processes(), show=show)
     try:
@@ -197,7 +203,7 @@ def _start(plan: LaunchPlan, *, processes: ProcessPort, show: Show) -> Child:
     _refuse_by(plan.verdict)
     if plan.program is None:
         message = "'ollama' is not on PATH, so no server can be started."
-        raise GpuError(
+        raise OllamaLaunchError(
             message,
             remedy="Install Ollama (ollama.com), or add its folder to PATH.",
             rule=_RULE,
@@ -209,7 +215,7 @@ def _start(plan: LaunchPlan, *, processes: ProcessPort, show: Show) -> Child:
     except OSError as error:
         what = (error.strerror or str(error)).lower()
     message = f"{plan.program} cannot be started: {what}."
-    raise GpuError(message, remedy="Install Ollama again.", rule=_RULE)
+    raise OllamaLaunchError(message, remedy="Install Ollama again.", rule=_RULE)
 
 
 def _refuse_by(verdict: Verdict | None) -> None:
@@ -233,7 +239,7 @@ def _refuse_a_taken_port(settings: OllamaSettings, processes: ProcessPort) -> No
     name = None if pid is None else processes.name(pid)
     who = "something" if name is None else f"{name}, process {pid},"
     message = f"{who} listens on {settings.base_url} already."
-    raise GpuError(
+    raise OllamaLaunchError(
         message,
         remedy="Stop it ('sudo systemctl stop ollama', or quit the Ollama app), or"
         f" check it: model-manager gpu check-server {settings.base_url}",
@@ -249,7 +255,7 @@ def _version_of(child: Child, plan: LaunchPlan, seconds: float) -> str:
             words = child.last_words()
             said = f" Its last words: {words}" if words else ""
             message = f"Ollama ended with code {child.code} before it answered.{said}"
-            raise GpuError(message, remedy="Mend what it says.", rule=_RULE)
+            raise OllamaLaunchError(message, remedy="Mend what it says.", rule=_RULE)
         with suppress(OSError, ValueError):
             told = fetch_json(f"{plan.settings.base_url}/api/version")
             if isinstance(told, dict) and child.code is None:
@@ -257,4 +263,6 @@ def _version_of(child: Child, plan: LaunchPlan, seconds: float) -> str:
                 return str(told.get("version", "unknown"))
         time.sleep(_POLL_SECONDS)
     message = f"Ollama did not answer on {plan.settings.base_url} in {seconds:g} s."
-    raise GpuError(message, remedy="See what it wrote, and try again.", rule=_RULE)
+    raise OllamaLaunchError(
+        message, remedy="See what it wrote, and try again.", rule=_RULE
+    )
