@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import standins
 from model_manager.gpu import Gpu
 from model_manager.testing import rtx_3090, rtx_4090, rtx_5060_ti
 
+RUN = (sys.executable, "-m", "model_manager.gpu", "run")
 MINE, SCREEN = rtx_3090(), rtx_5060_ti()
 SHOW = """
 import json, os, sys
@@ -39,14 +41,27 @@ class Machine:
     def run(
         self, *words: str, cards: tuple[Gpu, ...] = (SCREEN, MINE), **env: str
     ) -> subprocess.CompletedProcess[str]:
-        machine = standins.machine_file(self.folder / "machine", cards)
         return subprocess.run(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-m", "model_manager.gpu", "run", *words],
-            env=standins.environment(self.libraries, machine, **env),
+            [*RUN, *words],
+            env=self._environment(cards, env),
             capture_output=True,
             text=True,
             check=False,
         )
+
+    def started(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            [*RUN, *words],
+            env=self._environment((SCREEN, MINE), {}),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def _environment(
+        self, cards: tuple[Gpu, ...], env: dict[str, str]
+    ) -> dict[str, str]:
+        machine = standins.machine_file(self.folder / "machine", cards)
+        return standins.environment(self.libraries, machine, **env)
 
 
 @pytest.fixture
@@ -152,7 +167,40 @@ def test_what_is_written_wrongly_is_told(
     assert "Traceback" not in done.stderr
 
 
-def test_a_program_that_a_signal_ended_has_the_shells_code(machine: Machine) -> None:
-    done = machine.run("--", "sh", "-c", "kill -TERM $$")
+def test_a_program_that_a_signal_ended_has_the_shells_code(
+    machine: Machine, tmp_path: Path
+) -> None:
+    shell = tmp_path / "outer.sh"
+    shell.write_text('"$@"; exit $?\n', encoding="utf-8")
+    inner = (*RUN, "--no-check", "--", "sh", "-c", "kill -TERM $$")
+    done = machine.run("--no-check", "--", "sh", str(shell), *inner)
 
     assert done.returncode == 128 + 15
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_who_ends_the_runner_ends_what_holds_the_card(
+    machine: Machine, tmp_path: Path
+) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n",
+        encoding="utf-8",
+    )
+    with machine.started("--", str(script)) as runner:
+        assert runner.stdout is not None
+        program = int(runner.stdout.readline())
+        runner.terminate()
+
+        assert runner.wait(timeout=30) == -15
+        with pytest.raises(ProcessLookupError):
+            os.kill(program, 0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_a_reader_that_goes_away_ends_the_program_as_in_a_shell(
+    machine: Machine,
+) -> None:
+    done = machine.run("--no-check", "--", "sh", "-c", "kill -PIPE $$")
+
+    assert done.returncode == -13

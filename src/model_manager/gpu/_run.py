@@ -9,7 +9,8 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from types import FrameType
+from typing import Final, NoReturn
 
 from model_manager.config import load_config
 from model_manager.errors import GpuError, ModelManagerError
@@ -25,6 +26,8 @@ REFUSED: Final = 3
 NOT_FOUND: Final = 127
 """Exit code where there is no such program, as shells have it."""
 _SUFFIXES: Final = (".py", ".pyw")
+_PYTHON_IGNORES: Final = ("SIGPIPE", "SIGXFSZ")
+"""Signals that Python ignores for itself, and that programs expect to end them."""
 
 
 def main(
@@ -121,9 +124,9 @@ def _command(program: Sequence[str]) -> list[str]:
 
 
 def _start(command: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run the program to its end; an interrupt is its own to answer."""
+    """Become the program, or where Windows cannot do that, run it to its end."""
     try:
-        child = subprocess.Popen(command, env=dict(environ))  # noqa: S603 - the caller's own program
+        return _run(command, dict(environ))
     except OSError as error:
         words = os.strerror(error.errno or 0).lower()
         sys.stderr.write(
@@ -131,13 +134,31 @@ def _start(command: Sequence[str], environ: Mapping[str, str]) -> int:
             " whether it may be executed.\n"
         )
         return NOT_FOUND
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        code = child.wait()
-    finally:
-        signal.signal(signal.SIGINT, before)
-    # A program that a signal ended has no code; shells report 128 and its number.
-    return code if code >= 0 else 128 - code
+
+
+if sys.platform == "win32":
+
+    def _run(command: Sequence[str], environ: dict[str, str]) -> int:
+        """Run it to its end; an interrupt is its own to answer."""
+        # Ignored before it starts: no interrupt may leave it running alone.
+        before = signal.signal(signal.SIGINT, _leave_it)
+        try:
+            return subprocess.Popen(command, env=environ).wait()  # noqa: S603 - the caller's own program
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _leave_it(_: int, __: FrameType | None) -> None:
+        """Do nothing: the console has told the program as well."""
+
+else:
+
+    def _run(command: Sequence[str], environ: dict[str, str]) -> NoReturn:
+        """Become it: who ends this process ends what holds the card."""
+        for name in _PYTHON_IGNORES:
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execvpe(command[0], list(command), environ)  # noqa: S606 - the caller's own program
 
 
 def _tell(error: ModelManagerError) -> None:
