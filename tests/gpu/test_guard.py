@@ -489,6 +489,36 @@ def test_a_verdict_can_be_read_by_people_and_programs() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("box", "rule"),
+    [
+        (Box(is_cuda_known=False, cuda_problem="CUDA did not answer"), "cuda"),
+        (Box(driver=None), "driver"),
+        (Box(cuda=None), "cuda_version"),
+    ],
+)
+def test_what_nobody_could_check_stands_out_of_what_need_not_be(
+    box: Box, rule: str
+) -> None:
+    verdict = check_gpu(machine=box.machine())
+    check = verdict.check(rule)
+
+    assert not verdict.passed
+    assert re.search(
+        rf"^  open  {rule} .*\n +expected: .*\n +to do: ", str(verdict), re.MULTILINE
+    )
+    assert re.search(r"^  -     torch ", str(verdict), re.MULTILINE)
+    assert f'font-weight:bold">{rule}</td>' in verdict._repr_html_()
+    assert check.remedy
+
+
+def test_a_card_is_a_line_to_people() -> None:
+    hot = replace(MINE, throttle_reasons=("hw_thermal_slowdown",), power=None)
+
+    assert str(MINE) == "1 RTX 3090, 0.0/24.0 GiB, 0 %, 41 °C, 25 W"
+    assert str(hot).endswith("41 °C, - W, held back: hw_thermal_slowdown")
+
+
 def test_a_uuid_in_capitals_names_the_same_card() -> None:
     named = MINE.uuid.replace("GPU-", "").upper()
     box = Box(env=environment(CUDA_VISIBLE_DEVICES=f"GPU-{named}"))

@@ -15,7 +15,6 @@ from rich.live import Live
 from model_manager.cli._gpu_policy import policy_in_force
 from model_manager.cli._gpu_view import (
     NONE,
-    card_line,
     event_line,
     gib,
     live_view,
@@ -183,7 +182,7 @@ def _line(monitor: GpuMonitor) -> str:
     if monitor.error is not None:
         return f"no card can be read: {monitor.error.what}"
     found = monitor.latest or Inventory()
-    cards = [card_line(gpu) for gpu in found.gpus]
+    cards = [str(gpu) for gpu in found.gpus]
     cards += [f"{one.index} cannot be read: {one.reason}" for one in found.unreadable]
     return " | ".join(cards) or "no cards"
 

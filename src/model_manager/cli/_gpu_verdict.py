@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Final
 
 from model_manager.cli._screen import Column, say, table
 from model_manager.gpu import Check, Verdict
-
-_MARKS: Final = {"passed": "ok", "warning": "warn", "failed": "FAIL", "skipped": "-"}
 
 
 def show_checks(verdict: Verdict) -> None:
@@ -43,10 +40,10 @@ def _grouped(checks: Sequence[Check]) -> Iterator[list[Check]]:
 def _row(checks: Sequence[Check]) -> tuple[str, str, str]:
     check = checks[0]
     words = check.seen
-    if check.status in {"failed", "warning"} and check.expected:
+    if check.expected and (check.blocks or check.status == "warning"):
         words += f"; expected: {check.expected}"
     rule = check.rule if len(checks) == 1 else f"{len(checks)} other rules"
-    return _MARKS[check.status], rule, words
+    return check.mark, rule, words
 
 
 def show_outcome(verdict: Verdict, subject: str) -> None:

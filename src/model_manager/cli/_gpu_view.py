@@ -40,19 +40,6 @@ def out_of(part: str, whole: str) -> str:
     return NONE if part == whole == NONE else f"{part}/{whole}"
 
 
-def card_line(gpu: Gpu) -> str:
-    """Return a card in a few words."""
-    name = gpu.name.removeprefix("NVIDIA ").removeprefix("GeForce ")
-    parts = [
-        f"{gpu.index} {name}",
-        f"{out_of(gib(gpu.memory_used), gib(gpu.memory_total))} GiB",
-        f"{plain(gpu.utilization)} %",
-        f"{plain(gpu.temperature)} °C",
-        f"{plain(gpu.power)} W",
-    ]
-    return ", ".join([*parts, *_slow(gpu)])
-
-
 def event_line(event: GpuAlertRaised | GpuAlertCleared) -> str:
     """Return what was raised or is over, in a line."""
     if isinstance(event, GpuAlertRaised):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from typing_extensions import override
+
 ProcessKind: TypeAlias = Literal["compute", "graphics", "both"]
 """What a process does on a card. `both` is mostly a program with a window: on Windows
 nearly all of them are."""
@@ -99,11 +101,34 @@ class Gpu:
             return None
         return tuple(one for one in self.throttle_reasons if one in _HELD_BACK)
 
+    @override
+    def __str__(self) -> str:
+        """Return the card in a line for people; a dash stands for what is unknown."""
+        name = self.name.removeprefix("NVIDIA ").removeprefix("GeForce ")
+        parts = [
+            f"{self.index} {name}",
+            f"{_gib(self.memory_used)}/{_gib(self.memory_total)} GiB",
+            f"{_plain(self.utilization)} %",
+            f"{_plain(self.temperature)} °C",
+            f"{_plain(self.power)} W",
+        ]
+        if self.held_back:
+            parts.append(f"held back: {', '.join(self.held_back)}")
+        return ", ".join(parts)
+
     @property
     def pci_order(self) -> tuple[int, int, int]:
         """Domain, bus and device: what CUDA sorts by under `PCI_BUS_ID`."""
         domain, bus, device = self.pci_bus_id.rpartition(".")[0].split(":")
         return int(domain, 16), int(bus, 16), int(device, 16)
+
+
+def _gib(size: int | None) -> str:
+    return "-" if size is None else f"{size / 1024**3:.1f}"
+
+
+def _plain(number: float | None) -> str:
+    return "-" if number is None else f"{number:.0f}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

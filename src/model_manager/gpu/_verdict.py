@@ -14,7 +14,11 @@ from model_manager.gpu._cards import Gpu
 
 CheckStatus: TypeAlias = Literal["passed", "warning", "failed", "skipped"]
 
-_MARKS: Final = {"passed": "ok", "warning": "warn", "failed": "FAIL", "skipped": "----"}
+_MARKS: Final = {"passed": "ok", "warning": "warn", "failed": "FAIL", "skipped": "-"}
+_HEAD: Final = "".join(
+    f'<th style="text-align:left">{name}</th>'
+    for name in ("rule", "status", "seen", "expected", "what to do")
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +43,16 @@ class Check:
     def blocks(self) -> bool:
         """Whether the card may not be used because of it."""
         return self.status == "failed" or (self.status == "skipped" and self.is_needed)
+
+    @property
+    def mark(self) -> str:
+        """How it went, in up to four letters.
+
+        `open` is a rule that nobody could check and that must hold; `-` one that was
+        left out and need not hold.
+        """
+        is_open = self.status == "skipped" and self.is_needed
+        return "open" if is_open else _MARKS[self.status]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +130,8 @@ class Verdict:
         width = max((len(check.rule) for check in self.checks), default=0)
         lines = [f"{self.policy}: {'passed' if self.passed else 'REFUSED'}"]
         for check in self.checks:
-            mark = _MARKS[check.status]
-            lines.append(f"  {mark:<4}  {check.rule:<{width}}  {check.seen}")
-            if check.status in {"failed", "warning"}:
+            lines.append(f"  {check.mark:<4}  {check.rule:<{width}}  {check.seen}")
+            if check.blocks or check.status == "warning":
                 lines += _advice(check, indent=" " * (width + 10))
         return "\n".join(lines)
 
@@ -127,8 +140,7 @@ class Verdict:
         head = f"{self.policy}: {'passed' if self.passed else 'refused'}"
         return (
             f"<table><caption><b>{html.escape(head)}</b></caption><thead><tr>"
-            "<th>rule</th><th>status</th><th>seen</th><th>expected</th><th>what to do"
-            f"</th></tr></thead><tbody>{rows}</tbody></table>"
+            f"{_HEAD}</tr></thead><tbody>{rows}</tbody></table>"
         )
 
 
@@ -140,8 +152,9 @@ def _advice(check: Check, *, indent: str) -> Iterable[str]:
 
 
 def _html_row(check: Check) -> str:
-    cells = (check.rule, check.status, check.seen, check.expected, check.remedy)
-    style = ' style="text-align:left"'
+    weight = ";font-weight:bold" if check.blocks else ""
+    style = f' style="text-align:left{weight}"'
+    cells = (check.rule, check.mark, check.seen, check.expected, check.remedy)
     return (
         "<tr>"
         + "".join(f"<td{style}>{html.escape(cell)}</td>" for cell in cells)

@@ -30,7 +30,11 @@ def driver(policy: GpuPolicy, inventory: Inventory) -> Check:
     version = _numbers(inventory.driver_version)
     if version is None:
         return Check(
-            rule=rule, status="skipped", seen="the driver's version is unknown"
+            rule=rule,
+            status="skipped",
+            seen="the driver's version is unknown",
+            expected=f"{wanted} or later",
+            remedy="Look at what 'nvidia-smi' says, and install the driver anew.",
         )
     if version >= policy.min_driver:
         return Check(
@@ -51,7 +55,11 @@ def cuda_version(policy: GpuPolicy, inventory: Inventory) -> Check:
     rule, version = "cuda_version", inventory.cuda_version
     if version is None:
         return Check(
-            rule=rule, status="skipped", seen="the driver does not tell its CUDA"
+            rule=rule,
+            status="skipped",
+            seen="the driver does not tell its CUDA",
+            expected=f"{_dotted(policy.min_cuda)} or later",
+            remedy="Look at what 'nvidia-smi' says, and install the driver anew.",
         )
     if version >= policy.min_cuda:
         return Check(
@@ -138,6 +146,8 @@ def selected_card(
             rule=rule,
             status="skipped",
             seen=f"the variables alone do not tell: {selection.note}",
+            expected=_wanted(policy),
+            remedy=right_line(policy, inventory),
         )
     if len(selection.gpus) == 1 and policy.allows(selection.gpus[0]):
         return Check(rule=rule, status="passed", seen=place_of(selection.gpus[0]))

@@ -39,7 +39,13 @@ def cuda(
     """
     where = "CUDA, which runs in this process," if is_started else "CUDA"
     if not view.is_known:
-        return Check(rule=_RULE, status="skipped", seen=view.problem)
+        return Check(
+            rule=_RULE,
+            status="skipped",
+            seen=view.problem,
+            expected=f"the {policy.name} alone",
+            remedy="Check again; where it stays so, restart the machine.",
+        )
     if view.problem or not view.devices:
         return Check(
             rule=_RULE,
