@@ -366,6 +366,8 @@ def test_every_alert_can_be_turned_off() -> None:
         lambda: Threshold(raise_at=80, clear_at=90),
         lambda: Threshold(raise_at=80, clear_at=70, samples=0),
         lambda: GpuMonitor(interval=0),
+        lambda: GpuMonitor(interval=float("nan")),
+        lambda: GpuMonitor(interval=float("inf")),
         lambda: GpuMonitor(keep=0),
     ],
 )

@@ -75,7 +75,7 @@ class GpuMonitor:
         Raises:
             InvalidRequestError: `interval` or `keep` is not above zero.
         """
-        if interval <= 0 or keep < 1:
+        if not 0 < interval < threading.TIMEOUT_MAX or keep < 1:
             message = "a monitor needs an interval above zero, and samples to keep."
             raise InvalidRequestError(message, remedy="Leave them out for 1 s and 600.")
         self._nvml = nvml
@@ -111,7 +111,8 @@ class GpuMonitor:
     @property
     def is_running(self) -> bool:
         """Whether the thread reads the cards."""
-        return self._thread is not None and self._thread.is_alive()
+        thread = self._thread
+        return thread is not None and thread.is_alive()
 
     def samples(self, uuid: str) -> tuple[GpuSample, ...]:
         """Return the last samples of a card, oldest first; none of an unknown one."""

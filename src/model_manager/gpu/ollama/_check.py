@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from model_manager.errors import GpuError, NvmlError, RequiredGpuMissingError
@@ -125,14 +126,8 @@ def _eased(check: Check, *, is_proven: bool) -> Check:
     """Return a rule that need not hold where the driver itself shows the right card."""
     if check.status != "skipped" or not is_proven:
         return check
-    return Check(
-        rule=check.rule,
-        status="skipped",
-        seen=f"{check.seen}; the models that are loaded now sit right",
-        expected=check.expected,
-        remedy=check.remedy,
-        is_needed=False,
-    )
+    seen = f"{check.seen}; the models that are loaded now sit right"
+    return replace(check, seen=seen, is_needed=False)
 
 
 def _server(facts: ServerFacts) -> Check:

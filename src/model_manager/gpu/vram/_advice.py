@@ -49,7 +49,7 @@ class Case:
         """Return the longest context that fits; `None` where none does."""
         steps = range(1, -(-self.model.train_context // STEP) + 1)
         found = bisect_right(steps, self.limits.budget, key=self._needed_at)
-        return found * STEP or None
+        return min(found * STEP, self.model.train_context) or None
 
     def _needed_at(self, step: int) -> int:
         context = context_of(self.model, step * STEP)
