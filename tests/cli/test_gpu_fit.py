@@ -23,7 +23,7 @@ from model_manager.cli._app import CommandLine
 from model_manager.cli._options import ConfigPath
 from model_manager.cli._session import Notes, Session
 from model_manager.errors import DriverNotLoadedError
-from model_manager.gpu import Machine
+from model_manager.gpu import GpuProcess, Machine
 from model_manager.testing import (
     FakeCuda,
     FakeNvml,
@@ -161,6 +161,8 @@ class _Ollama(BaseHTTPRequestHandler):
 
     asked: list[str]
     loaded: list[dict[str, object]]
+    changes: dict[str, object]
+    """Keys of the model that it tells otherwise."""
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
@@ -184,7 +186,7 @@ class _Ollama(BaseHTTPRequestHandler):
             "attention.head_count_kv": 8,
             "vocab_size": 128256,
         }
-        named = {f"llama.{key}": value for key, value in info.items()}
+        named = {f"llama.{key}": value for key, value in (info | self.changes).items()}
         self._answer(200, {"model_info": {"general.architecture": "llama", **named}})
 
     def _answer(self, status: int, body: object) -> None:
@@ -205,7 +207,12 @@ class Ollama:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.loaded: list[dict[str, object]] = []
-        facts = {"asked": self.asked, "loaded": self.loaded}
+        self.changes: dict[str, object] = {}
+        facts = {
+            "asked": self.asked,
+            "loaded": self.loaded,
+            "changes": self.changes,
+        }
         handler = type("Handler", (_Ollama,), facts)
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}"
@@ -299,9 +306,10 @@ def test_what_a_loaded_model_really_takes_goes_before_the_sum(ollama: Ollama) ->
         }
     )
 
-    result = run("llama3:8b", "--server", ollama.url)
+    for cache in ("f16", "F16"):
+        result = run("llama3:8b", "--server", ollama.url, "--kv-cache-type", cache)
 
-    assert "needs   12.0 GiB, as measured (8192 tokens, f16)" in result.stdout
+        assert "needs   12.0 GiB, as measured (8192 tokens, f16)" in result.stdout
 
 
 def test_a_model_that_is_not_installed_is_refused_and_not_pulled(
@@ -317,7 +325,9 @@ def test_a_model_that_is_not_installed_is_refused_and_not_pulled(
 def test_the_card_as_it_is_now_has_room_where_the_servers_models_go(
     machine: FakeNvml, ollama: Ollama
 ) -> None:
-    machine.cards = (replace(rtx_3090(), memory_free=4 * GIB),)
+    server = GpuProcess(pid=7, kind="compute", name="ollama", memory=19 * GIB)
+    full_card = rtx_3090(memory_used=20 * GIB, processes=(server,))
+    machine.cards = (replace(full_card, memory_free=4 * GIB),)
     full = run("llama3:8b", "--server", ollama.url, "--now")
     ollama.loaded.append({"name": "other", "size_vram": 15 * GIB})
     leaving = run("llama3:8b", "--server", ollama.url, "--now")
@@ -402,6 +412,8 @@ def test_what_the_configuration_says_of_the_card_is_respected(
     [
         (("--kv-cache-type", "q9"), "f16, bf16, f32"),
         (("extra",), "names of models, and not both"),
+        (("--ollama-models", "x"), "names of models, and not both"),
+        (("--now",), "leave --now out"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(
@@ -411,6 +423,30 @@ def test_what_cannot_be_meant_is_refused(
 
     assert result.exit_code == 6
     assert words in result.stderr
+
+
+@pytest.mark.parametrize("content", [None, b"", b"GGUF"])
+def test_a_file_that_cannot_be_read_is_a_failure(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "model.gguf"
+    if content is not None:
+        path.write_bytes(content)
+
+    result = run("--gguf", str(path))
+
+    assert result.exit_code == 6
+    assert "Try: " in result.stderr
+
+
+def test_of_a_model_that_was_named_one_must_be_sure(ollama: Ollama) -> None:
+    ollama.changes["context_length"] = 0
+
+    named = run("llama3:8b", "--server", ollama.url)
+
+    assert run("--server", ollama.url).exit_code == 0
+    assert named.exit_code == 3
+    assert "trained with is not known" in " ".join(named.stdout.split())
 
 
 def test_an_empty_store_says_so(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_everything_that_is_odd_is_said(nvml: FakeNvml) -> None:
     assert "no spare rows left" in text
     assert "divided (MIG); its instances: MIG-1" in text
     assert "Card 1 cannot be read: lost (GPU is lost)." in text
-    assert "Nobody works on the cards." in text
+    assert "Nobody works on the cards that can be read." in text
 
 
 def test_no_card_is_not_an_empty_screen(nvml: FakeNvml) -> None:
@@ -186,6 +186,41 @@ def test_in_a_pipe_watching_writes_a_line_each_time(nvml: FakeNvml) -> None:
     for line in lines:
         assert "0 RTX 5060 Ti, 0.6/15.9 GiB, 0 %, 37 °C, 11 W" in line
         assert "1 RTX 3090, 19.0/24.0 GiB, 98 %, 41 °C, 331 W" in line
+
+
+def test_a_read_that_takes_longer_than_the_interval_ends_nothing(
+    nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(range(0, 1000, 7))
+    rests: list[float] = []
+    monkeypatch.setattr(_gpu_status, "clock", lambda: float(next(times)))
+    monkeypatch.setattr(_gpu_status, "rest", rests.append)
+
+    done = run("watch", "--interval", "1", "--for", "60")
+
+    assert done.exit_code == 0
+    assert nvml.reads > 3
+    assert min(rests) >= 0
+
+
+def test_a_program_that_is_expected_raises_no_alert(nvml: FakeNvml) -> None:
+    nvml.cards = (rtx_3090(processes=(_process(7, "python.exe"),)),)
+
+    told = run("watch", "--for", "5").stdout
+    expected = run("watch", "--for", "5", "--expect", "Python").stdout
+
+    assert "ALERT foreign_process" in told
+    assert "--expect python" in told
+    assert "ALERT" not in expected
+
+
+def test_a_terminal_obeys_no_name_of_a_program(nvml: FakeNvml) -> None:
+    nvml.cards = (rtx_3090(processes=(_process(7, "evil\x1b[31mred"),)),)
+
+    shown = run("status").stdout
+
+    assert "\x1b" not in shown
+    assert "evil" in shown
 
 
 def test_in_a_pipe_alerts_are_told_once_and_once_that_they_are_over(
@@ -271,6 +306,8 @@ def test_on_a_terminal_the_last_minutes_are_drawn(
     assert done.exit_code == 0
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.getvalue())
     last = text.rpartition("driver 570.133.07")[2]
+    # Alerts come first: what does not fit on a screen is cut at its end.
+    assert last.index("temperature since") < last.index("card 0  NVIDIA")
     assert "card 1  NVIDIA GeForce RTX 3090  allowed" in last
     assert "card 0  NVIDIA GeForce RTX 5060 Ti  not allowed" in last
     assert "card 2  cannot be read: lost" in last

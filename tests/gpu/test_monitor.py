@@ -364,6 +364,10 @@ def test_every_alert_can_be_turned_off() -> None:
     "wrong",
     [
         lambda: Threshold(raise_at=80, clear_at=90),
+        lambda: Threshold(raise_at=80, clear_at=80),
+        lambda: Threshold(raise_at=float("nan"), clear_at=80),
+        lambda: AlertThresholds(wrong_card=-3),
+        lambda: AlertThresholds(throttling=0),
         lambda: Threshold(raise_at=80, clear_at=70, samples=0),
         lambda: GpuMonitor(interval=0),
         lambda: GpuMonitor(interval=float("nan")),

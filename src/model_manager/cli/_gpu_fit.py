@@ -28,8 +28,9 @@ EXAMPLES = """\
   model-manager gpu fit --gguf model.gguf --kv-cache-type q8_0 --json
 
 Without a model it is all that are installed. Nothing is loaded or pulled.
-Exit code 3 says that one does not wholly fit. What is asked is whether a
-model fits with the card to itself; --now asks of the card as it is.
+Exit code 3 says that one does not wholly fit, or that nobody can tell of one
+that was named. What is asked is whether a model fits with the card to itself;
+--now asks of the card as it is.
 """
 Models = Annotated[
     list[str] | None,
@@ -148,23 +149,38 @@ def fit(
     config: ConfigPath = None,
 ) -> None:
     """Say whether models fit on the card, and what would make them fit."""
-    if gguf and models:
-        message = "a file was named, and models besides."
-        remedy = "give --gguf for each file, or names of models, and not both."
-        raise InvalidRequestError(message, remedy=remedy)
+    _refuse_together(models=bool(models), gguf=bool(gguf), store=bool(ollama_models))
+    if now and (memory is not None or gguf or ollama_models):
+        message = "--now asks a card and a server, and others were named instead."
+        raise InvalidRequestError(message, remedy="leave --now out, or the others.")
     loaded = config_in_force(context, config)
     source = _source(gguf, ollama_models, server=_address(server, loaded))
     question = _question(loaded, num_ctx, kv_cache_type=kv_cache_type)
     if parallel is not None:
         question = replace(question, parallel=parallel)
     card = _card(loaded, source, memory=memory, now=now)
-    found = list(_answers(question, source, card=card, names=models or ()))
+    names = models or [str(path) for path in gguf or ()]
+    found = list(_answers(question, source, card=card, names=names))
     if as_json:
         write_json({"card": asdict(card), "models": [each.to_dict() for each in found]})
     else:
-        _print(found, card, is_one=len(models or gguf or ()) == 1)
-    if any(each.state not in _GOOD for each in found):
+        _print(found, card, is_one=len(names) == 1)
+    # Whoever names a model wants to be sure of it; in a list of all some are unknown.
+    good = {"fits"} if names else _GOOD
+    if any(each.state not in good for each in found):
         raise typer.Exit(CONFIGURATION)
+
+
+def _refuse_together(*, models: bool, gguf: bool, store: bool) -> None:
+    """Refuse a call that says in two ways what is asked about.
+
+    Raises:
+        InvalidRequestError: It does.
+    """
+    if gguf and (models or store):
+        message = "a file was named, and models or a folder of models besides."
+        remedy = "give --gguf for each file, or names of models, and not both."
+        raise InvalidRequestError(message, remedy=remedy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import MappingProxyType
 from typing import Annotated, Final
 
@@ -34,9 +34,11 @@ from model_manager.cli._screen import (
     write_json,
 )
 from model_manager.gpu import (
+    AlertThresholds,
     Gpu,
     GpuMonitor,
     GpuPolicy,
+    GpuProcess,
     Inventory,
     NvmlPort,
     this_machine,
@@ -52,7 +54,7 @@ A dash stands for what the card or the driver does not tell.
 WATCH_EXAMPLES = """\
 [bold]Examples[/bold]
   model-manager gpu watch
-  model-manager gpu watch --interval 5
+  model-manager gpu watch --interval 5 --expect python
   model-manager gpu watch --for 60 > cards.log
 
 Ctrl-C ends it. Where the output is no terminal, it is a line each time, and
@@ -61,7 +63,12 @@ one for every alert that is raised or over.
 Interval = Annotated[
     float,
     typer.Option(
-        "--interval", "-i", metavar="SECONDS", min=0.1, help="Time between two reads."
+        "--interval",
+        "-i",
+        metavar="SECONDS",
+        min=0.1,
+        max=86_400,
+        help="Time between two reads.",
     ),
 ]
 Span = Annotated[
@@ -71,6 +78,15 @@ Span = Annotated[
         metavar="SECONDS",
         min=0,
         help="End after this time; by default only Ctrl-C ends it.",
+        show_default=False,
+    ),
+]
+Expected = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--expect",
+        metavar="PROGRAM",
+        help="A program that may compute on the allowed card, besides Ollama's.",
         show_default=False,
     ),
 ]
@@ -128,11 +144,13 @@ def watch(
     *,
     interval: Interval = 1.0,
     seconds: Span = None,
+    expect: Expected = None,
     config: ConfigPath = None,
 ) -> None:
     """Watch the cards: memory, use, heat and power as they change, and alerts."""
     policy = policy_in_force(context, config)
-    monitor = GpuMonitor(policy, nvml=nvml(), interval=interval)
+    thresholds = _thresholds(expect or ())
+    monitor = GpuMonitor(policy, nvml=nvml(), interval=interval, thresholds=thresholds)
     steps = _steps(monitor, interval=interval, seconds=seconds)
     try:
         # Before anything is drawn: without a driver there is nothing to watch.
@@ -146,6 +164,12 @@ def watch(
         say()
 
 
+def _thresholds(expect: Iterable[str]) -> AlertThresholds:
+    usual = AlertThresholds()
+    named = {GpuProcess(pid=0, kind="compute", name=name).program for name in expect}
+    return replace(usual, expected_programs=usual.expected_programs | named)
+
+
 def _steps(
     monitor: GpuMonitor, *, interval: float, seconds: float | None
 ) -> Iterator[list[str]]:
@@ -156,10 +180,12 @@ def _steps(
         if monitor.latest is None and monitor.error is not None:
             raise monitor.error
         yield told
-        due = max(due + interval, clock())
+        # One look at the clock: what comes next may not lie before now.
+        now = clock()
+        due = max(due + interval, now)
         if seconds is not None and due - began > seconds:
             return
-        rest(due - clock())
+        rest(due - now)
 
 
 def _watch_live(
@@ -297,4 +323,5 @@ def _remarks(inventory: Inventory) -> Iterator[str]:
         why = f" ({one.detail})" if one.detail else ""
         yield f"Card {one.index} cannot be read: {one.reason}{why}."
     if inventory.gpus and all(gpu.processes == () for gpu in inventory.gpus):
-        yield "Nobody works on the cards."
+        rest = " that can be read" if inventory.unreadable else ""
+        yield f"Nobody works on the cards{rest}."

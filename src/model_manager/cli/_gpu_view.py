@@ -65,6 +65,11 @@ def live_view(
     found = monitor.latest or Inventory()
     bars = _PLAIN_BARS if screen.options.ascii_only else _BARS
     lines: list[RenderableType] = [_heading(monitor, found)]
+    if monitor.alerts:
+        # First, the newest of all: what does not fit on the screen is cut at its end.
+        alerts = reversed(monitor.alerts)
+        lines += [Text(), Text("Alerts", style="bold red")]
+        lines += [Padding(_alert(alert), (0, 0, 0, 2)) for alert in alerts]
     for gpu in found.gpus:
         lines.append(Text())
         samples = monitor.samples(gpu.uuid)
@@ -72,9 +77,6 @@ def live_view(
     for one in found.unreadable:
         words = f"card {one.index}  cannot be read: {one.reason}"
         lines += [Text(), Text(words, style="bold red")]
-    if monitor.alerts:
-        lines += [Text(), Text("Alerts", style="bold red")]
-        lines += [Padding(_alert(alert), (0, 0, 0, 2)) for alert in monitor.alerts]
     return Group(*lines)
 
 

@@ -10,7 +10,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NoReturn
 
 from rich import box
@@ -54,10 +54,15 @@ def console(*, stderr: bool = False) -> Console:
     return screen
 
 
+def tamed(text: str) -> str:
+    """Return a text without what a terminal would obey."""
+    return text.translate(_CONTROLS)
+
+
 def say(text: str = "", *, style: str = "", hang: str = "") -> None:
     """Write a paragraph to stdout, wrapped at words; `hang` indents its next lines."""
     screen = console()
-    wrapped = _wrapped(text, screen.width, hang=hang)
+    wrapped = _wrapped(tamed(text), screen.width, hang=hang)
     screen.print(Text(wrapped, style=style), soft_wrap=True)
 
 
@@ -66,13 +71,13 @@ def note(text: str, *, label: str = "note", style: str = "dim") -> None:
 
     It is one line also where the terminal is narrow: the terminal itself wraps it.
     """
-    line = Text(" ".join(f"{label}: {text}".split()), style=style)
+    line = Text(tamed(" ".join(f"{label}: {text}".split())), style=style)
     console(stderr=True).print(line, soft_wrap=True)
 
 
 def write(text: str) -> None:
     """Write a model's text to stdout as it is, at once; tamed on a terminal."""
-    sys.stdout.write(text.translate(_CONTROLS) if sys.stdout.isatty() else text)
+    sys.stdout.write(tamed(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
 
 
@@ -120,6 +125,7 @@ def _width_of(rows: Sequence[Row], columns: Sequence[Column]) -> int:
 
 def show(listing: Listing) -> None:
     """Print a listing to stdout in the form that can be read at this width."""
+    listing = replace(listing, rows=tuple(map(_tamed_row, listing.rows)))
     screen = console()
     if listing.width <= screen.width:
         screen.print(_as_table(listing))
@@ -143,9 +149,14 @@ def table(*columns: Column, rows: Sequence[Row]) -> None:
         # Names stay whole as long as that leaves room for the last column.
         column.no_wrap = fixed + _LAST_COLUMN <= screen.width
         column.overflow = "fold"
+    grid.columns[-1].overflow = "fold"
     for row in rows:
-        grid.add_row(*map(Text, row))
+        grid.add_row(*map(Text, _tamed_row(row)))
     screen.print(grid)
+
+
+def _tamed_row(row: Row) -> Row:
+    return tuple(map(tamed, row))
 
 
 def _wrapped(text: str, width: int, *, indent: str = "", hang: str = "") -> str:

@@ -13,6 +13,9 @@ nearly all of them are."""
 
 NVIDIA: Final = 0x10DE
 """NVIDIA's vendor number on the PCI bus."""
+SERVER_PROGRAMS: Final = frozenset({"ollama", "ollama_llama_server", "llama-server"})
+"""Programs that load models into a card's memory, as `GpuProcess.program`: Ollama, and
+what it starts for each model."""
 _HELD_BACK: Final = frozenset(
     {
         "hw_slowdown",
@@ -34,6 +37,11 @@ class GpuProcess:
     """The program's file name; `None` where the process cannot be looked at."""
     memory: int | None = None
     """Bytes of the card's memory; `None` where the driver does not tell (WDDM, WSL)."""
+
+    @property
+    def program(self) -> str:
+        """Its name in small letters, without `.exe`; empty where it is not known."""
+        return (self.name or "").lower().removesuffix(".exe")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

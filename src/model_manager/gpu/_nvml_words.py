@@ -17,6 +17,7 @@ from model_manager.errors import (
     NvmlPermissionError,
     NvmlTimeoutError,
 )
+from model_manager.gpu._processes import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,6 @@ def program_of(told: str | None) -> str | None:
     if not told:
         return None
     if told[1:3] == ":\\":
-        return ntpath.basename(told) or None
-    words = told.split()
-    return words[0].rpartition("/")[2].rstrip(":") or None if words else None
+        return printable(ntpath.basename(told)) or None
+    first = next(iter(told.split()), "")
+    return printable(first.rpartition("/")[2].rstrip(":")) or None

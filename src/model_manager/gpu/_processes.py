@@ -86,7 +86,8 @@ class Processes(ProcessPort):
     @override
     def name(self, pid: int) -> str | None:
         """Return the file name of a process's program."""
-        return _or_none(lambda: _psutil().Process(pid).name())
+        name = _or_none(lambda: _psutil().Process(pid).name())
+        return None if name is None else printable(name)
 
     @override
     def environ(self, pid: int, names: Collection[str]) -> Mapping[str, str] | None:
@@ -122,6 +123,14 @@ def available_memory() -> int | None:
     """
     memory = _or_none(_psutil().virtual_memory)
     return None if memory is None else int(memory.available)
+
+
+def printable(name: str) -> str:
+    """Return a name without what a terminal or a log would obey.
+
+    Whoever starts a process chooses its name.
+    """
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in name)
 
 
 def _plain(name: str) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_manager.errors import InvalidRequestError
-from model_manager.gpu import Gpu
+from model_manager.gpu import Gpu, GpuProcess
 from model_manager.gpu.vram import (
     CardMemory,
     Fit,
@@ -20,6 +21,7 @@ from model_manager.gpu.vram import (
     StateSpace,
     fit,
 )
+from model_manager.testing import rtx_3090
 
 GIB = 1024**3
 MIB = 1024**2
@@ -99,8 +101,10 @@ def test_the_memory_of_a_card_is_taken_as_it_was_read() -> None:
         uuid="GPU-1",
         pci_bus_id="00000000:01:00.0",
         memory_total=24 * GIB,
+        memory_used=3 * GIB,
         memory_free=20 * GIB,
         memory_reserved=300 * MIB,
+        processes=(GpuProcess(pid=1, kind="compute", name="ollama", memory=2 * GIB),),
     )
 
     card = CardMemory.of(gpu, evictable=GIB, max_usage_percent=95, host_free=32 * GIB)
@@ -119,10 +123,78 @@ def test_the_memory_of_a_card_is_taken_as_it_was_read() -> None:
     )
 
 
+def process(pid: int, name: str | None, gib: float | None) -> GpuProcess:
+    memory = None if gib is None else int(gib * GIB)
+    return GpuProcess(pid=pid, kind="compute", name=name, memory=memory)
+
+
+@pytest.mark.parametrize(
+    ("processes", "counted"),
+    [
+        # Its models lie on another card, whatever it says.
+        ((process(1, "python", 20),), 0),
+        ((process(1, "python", 15), process(2, "ollama.exe", 5)), 5),
+        ((process(1, "llama-server", 5), process(1, "llama-server", 5)), 5),
+        # Windows tells nobody's memory, and containers no names.
+        ((process(1, "python", None), process(2, "ollama.exe", None)), 10),
+        ((process(1, "python", 15), process(2, None, None)), 5),
+        ((), 10),
+        (None, 10),
+    ],
+)
+def test_only_what_the_driver_shows_of_the_servers_models_can_be_given_back(
+    processes: tuple[GpuProcess, ...] | None, counted: int
+) -> None:
+    gpu = replace(rtx_3090(), memory_used=20 * GIB, processes=processes)
+
+    assert CardMemory.of(gpu, evictable=10 * GIB).evictable == counted * GIB
+
+
+def test_a_percentage_that_stands_in_the_way_is_named(llama: ModelShape) -> None:
+    card = CardMemory(total=24 * GIB, max_usage_percent=20)
+
+    assert "raise max_vram_usage_percent" in fit(llama, card, num_ctx=4096).advice[0]
+
+
+def test_a_shorter_context_and_a_smaller_file_are_advised_together(
+    models: dict[str, ModelShape],
+) -> None:
+    small = models["mixtral:8x7b-instruct-v0.1-q3_k_m"]
+    mixtral = replace(
+        small, weights=26_000_000_000, quantization="Q4_0", parameters=46_700_000_000
+    )
+
+    found = fit(mixtral, CardMemory(total=24 * GIB), num_ctx=32768)
+
+    *_, both = found.advice
+    name = both.split()[1]
+    assert "with a num_ctx of 8192" in both
+    assert name not in {each.name for each in found.smaller_quantizations}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"num_ctx": 4096.5},
+        {"num_ctx": "8192"},
+        {"num_ctx": True},
+        {"parallel": None},
+        {"kv_cache_type": None},
+        {"batch": "512"},
+    ],
+)
+def test_what_is_no_number_is_told(llama: ModelShape, wrong: dict[str, Any]) -> None:
+    words = "num_ctx|parallel|KV cache|batch"
+    with pytest.raises(InvalidRequestError, match=words):
+        fit(llama, CardMemory(total=24 * GIB), **wrong)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"total": -1},
+        {"bandwidth": -5},
+        {"host_bandwidth": 0},
         {"free": -1},
         {"evictable": -1},
         {"host_free": -1},

@@ -166,7 +166,99 @@ def test_a_mixture_is_told_with_the_width_of_the_experts_that_are_used() -> None
     assert (shape.experts, shape.experts_used) == (8, 2)
     assert shape.expert_bytes == 128 * 8 * 144
     assert shape.feed_forward_length == 450
+    assert shape.active_share is not None
     assert 0 < shape.active_share < 1
+
+
+def test_what_an_expert_takes_is_reckoned_where_no_tensors_are_listed() -> None:
+    body = recorded()
+    del body["tensors"]
+    body["model_info"] |= {
+        "llama.expert_count": 8,
+        "llama.expert_used_count": 2,
+        "general.parameter_count": 2 * 8 * 3 * 128 * 256 + 100_000,
+    }
+
+    shape = shape_from_show(body, name="m", size=10_000_000)
+    told = shape.active_share
+    body["model_info"].pop("general.parameter_count")
+
+    assert told == pytest.approx(1 - 0.94 * 6 / 8, abs=0.01)
+    untold = shape_from_show(body, name="m", size=10_000_000)
+    assert untold.active_share is None
+    card = CardMemory(total=24 * GIB, bandwidth=936_000_000_000)
+    assert fit(untold, card).expected_tokens_per_second is None
+
+
+def test_only_every_fourth_layer_of_a_hybrid_keeps_a_cache_that_grows() -> None:
+    body = hybrid({"qwen35.full_attention_interval": 4})
+
+    shape = shape_from_show(body, name="m", size=17_000_000_000)
+    found = fit(shape, CardMemory(total=48 * GIB), num_ctx=32768)
+
+    assert shape.kv_heads == (0, 0, 0, 4) * 16
+    # Of 16 layers: 4 heads, 256 + 256 numbers of 2 bytes; of 48 a state.
+    cache = 16 * 32768 * 4 * 512 * 2
+    state = 48 * 4 * (3 * (6144 + 2 * 16 * 128) + 128 * 6144)
+    assert found.kv_cache == cache + state
+    assert shape_from_show(hybrid({}), name="m", size=1).kv_heads == shape.kv_heads
+
+
+def hybrid(keys: dict[str, object]) -> dict[str, Any]:
+    """Return the numbers of a Qwen 3.5 of 27B."""
+    body = recorded()
+    del body["tensors"]
+    named = {
+        "block_count": 64,
+        "context_length": 262144,
+        "embedding_length": 5120,
+        "feed_forward_length": 17408,
+        "vocab_size": 248320,
+        "attention.head_count": 24,
+        "attention.head_count_kv": 4,
+        "attention.key_length": 256,
+        "attention.value_length": 256,
+        "ssm.conv_kernel": 4,
+        "ssm.inner_size": 6144,
+        "ssm.state_size": 128,
+        "ssm.group_count": 16,
+    }
+    info = {f"qwen35.{name}": value for name, value in named.items()}
+    body["model_info"] = {"general.architecture": "qwen35", **info, **keys}
+    return body
+
+
+def test_layers_with_a_window_may_have_heads_of_their_own_and_others_no_cache() -> None:
+    body = recorded()
+    body["model_info"] |= {
+        "llama.attention.key_length": 512,
+        "llama.attention.value_length": 512,
+        "llama.attention.key_length_swa": 256,
+        "llama.attention.value_length_swa": 128,
+        "llama.attention.sliding_window": 512,
+        "llama.attention.sliding_window_pattern": [True, False],
+    }
+    both = shape_from_show(body, name="m")
+    body["model_info"]["llama.attention.shared_kv_layers"] = 1
+    shared = shape_from_show(body, name="m")
+    card = CardMemory(total=24 * GIB)
+
+    def cache(shape: ModelShape) -> int | None:
+        return fit(shape, card, num_ctx=8192, batch=512).kv_cache
+
+    window, whole = 1024 * 2 * (256 + 128) * 2, 8192 * 2 * 1024 * 2
+    assert cache(both) == window + whole
+    assert cache(shared) == window
+
+
+def test_files_that_no_list_names_count_as_weights() -> None:
+    listed = 520576 * 4
+
+    alone = shape_from_show(recorded(), name="m", size=listed + 20 * MIB)
+    more = shape_from_show(recorded(), name="m", size=40 * GIB)
+
+    assert alone.weights == listed
+    assert more.weights == 40 * GIB
 
 
 @pytest.mark.parametrize(
@@ -186,6 +278,13 @@ def test_a_mixture_is_told_with_the_width_of_the_experts_that_are_used() -> None
         ("general.architecture", 7, "its architecture"),
         ("general.architecture", "other", "number of layers"),
         ("llama.pooling_type", 1, "embedding models"),
+        ("llama.feed_forward_length", 10**400, "feed-forward"),
+        ("llama.block_count", 0, "number of layers"),
+        ("llama.context_length", 0, "trained with"),
+        ("llama.embedding_length", 0, "width of its embeddings"),
+        ("llama.attention.head_count", 0, "attention heads"),
+        ("llama.attention.key_length", 0, "length of its keys"),
+        ("llama.attention.value_length", 0, "length of its values"),
     ],
 )
 def test_what_is_not_what_it_should_be_is_unknown_and_named(
@@ -248,7 +347,12 @@ def test_a_tensor_that_cannot_be_counted_makes_no_guess_of_the_weights(
 
 TEXTS = st.text(alphabet="ab0.é", max_size=8)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([10**400, -(10**400), 2**53])
+    | st.floats()
+    | TEXTS,
     lambda each: st.lists(each, max_size=4) | st.dictionaries(TEXTS, each),
     max_leaves=8,
 )

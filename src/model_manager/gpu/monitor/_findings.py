@@ -9,7 +9,12 @@ from typing import Final
 
 from model_manager.errors import InvalidRequestError
 from model_manager.events import GpuAlertKind
-from model_manager.gpu._cards import Gpu, GpuProcess, UnreadableGpu
+from model_manager.gpu._cards import (
+    SERVER_PROGRAMS,
+    Gpu,
+    GpuProcess,
+    UnreadableGpu,
+)
 from model_manager.gpu._policy import GpuPolicy
 
 _PERCENT: Final = 100
@@ -38,12 +43,13 @@ class Threshold:
     """How many in a row it takes, either way."""
 
     def __post_init__(self) -> None:
-        """Refuse what could never be cleared.
+        """Refuse what could never be cleared, or is cleared where it is raised.
 
         Raises:
-            InvalidRequestError: `clear_at` is above `raise_at`, or no sample is asked.
+            InvalidRequestError: `clear_at` is not below `raise_at`, or no sample is
+                asked.
         """
-        if self.clear_at > self.raise_at or self.samples < 1:
+        if not self.clear_at < self.raise_at or self.samples < 1:
             message = f"no alert can be raised and cleared by {self}."
             remedy = "Set clear_at below raise_at, and one sample or more."
             raise InvalidRequestError(message, remedy=remedy)
@@ -68,11 +74,23 @@ class AlertThresholds:
     """Samples in a row with somebody else's computing process on an allowed card."""
     unreadable: int | None = 2
     """Samples in a row in which a card, or all of them, cannot be read."""
-    expected_programs: frozenset[str] = frozenset(
-        {"ollama", "ollama_llama_server", "llama-server"}
-    )
-    """Programs that may compute on the allowed card, by file name without `.exe`. On a
-    forbidden card they raise an alert even where they only draw, as through Vulkan."""
+    expected_programs: frozenset[str] = SERVER_PROGRAMS
+    """Programs that may compute on the allowed card, by file name in small letters and
+    without `.exe`. On a forbidden card they raise an alert even where they only draw,
+    as through Vulkan."""
+
+    def __post_init__(self) -> None:
+        """Refuse what could never be raised.
+
+        Raises:
+            InvalidRequestError: A number of samples is below one.
+        """
+        numbers = (self.throttling, self.wrong_card, self.foreign_process)
+        for number in (*numbers, self.unreadable):
+            if number is not None and number < 1:
+                message = f"an alert cannot be raised after {number} samples."
+                remedy = "Ask for one or more, or None for no such alert."
+                raise InvalidRequestError(message, remedy=remedy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,14 +275,13 @@ class Judge:
                     samples=samples,
                     what=f"{_said(process)} works on {label_of(gpu)} and is not of this"
                     " program.",
-                    remedy="End it if it should not be there, or add its name to the"
-                    " expected programs.",
+                    remedy="End it if it should not be there, or expect it: 'gpu watch"
+                    f" --expect {process.program}'.",
                     value=process.pid,
                 )
 
     def _expects(self, process: GpuProcess) -> bool:
-        name = (process.name or "").lower().removesuffix(".exe")
-        return name in self.thresholds.expected_programs
+        return process.program in self.thresholds.expected_programs
 
 
 def label_of(gpu: Gpu) -> str:

@@ -45,8 +45,9 @@ class GpuMonitor:
     ```
 
     One daemon thread reads the cards every `interval` seconds. It ends with `stop()`,
-    and with the monitor itself. A driver that fails is an alert as well, and is asked
-    again each time. In a forked child nothing runs until `start()` is called there.
+    and at its next turn where nobody has the monitor any more. A driver that fails is
+    an alert as well, and is asked again each time. In a forked child nothing runs until
+    `start()` is called there.
     """
 
     def __init__(
@@ -180,7 +181,7 @@ class GpuMonitor:
             return
         try:
             self._listener(event)
-        except Exception as error:  # noqa: BLE001 - a listener is somebody else's
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a listener is somebody else's
             _log.warning(
                 "a listener failed on %s: %s",
                 type(event).__name__,

@@ -30,6 +30,8 @@ _QUANTIZATIONS: Final = (
 _SMALLER_CACHE: Final = "q8_0"
 _USEFUL: Final = 2048
 """Tokens of context below which it is no advice to take less."""
+_MODEST: Final = 8192
+"""Tokens of context with which most work can be done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,11 +110,31 @@ def advice(
     others = case.limits.others
     if others and case.needed <= case.limits.budget + others:
         yield f"free the {gib(others)} of the card that others hold"
+    if case.limits.budget < case.needed <= case.limits.whole:
+        yield "raise max_vram_usage_percent: the card itself has room for it"
     if smaller:
         listed = ", ".join(f"{each.name} ({gib(each.needed)})" for each in smaller[:3])
         yield f"take a smaller quantization: {listed}"
-    else:
+    both = _with_less_context(case, smaller)
+    if both is not None:
+        yield (
+            f"take {both.name} with a num_ctx of {_MODEST}, or less: {gib(both.needed)}"
+        )
+    if not smaller and both is None:
         yield "take a model with fewer parameters"
+
+
+def _with_less_context(
+    case: Case, smaller: tuple[Quantization, ...]
+) -> Quantization | None:
+    """Return the better version that would fit if the context were a modest one."""
+    context = context_of(case.model, _MODEST)
+    modest = replace(case, load=replace(case.load, num_ctx=context))
+    if case.load.num_ctx <= context or modest.needed <= case.limits.budget:
+        return None
+    found = smaller_quantizations(modest)
+    known = smaller[0].bits_per_weight if smaller else 0.0
+    return next((one for one in found[:1] if one.bits_per_weight > known), None)
 
 
 def _is_smaller(kind: str) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from model_manager.errors import InvalidRequestError
-from model_manager.gpu._cards import Gpu
+from model_manager.gpu._cards import SERVER_PROGRAMS, Gpu
 from model_manager.gpu._policy import GEFORCE_RTX_3090
 
 MIB: Final = 1024**2
@@ -62,6 +62,10 @@ class CardMemory:
         if any(number is not None and number < 0 for number in numbers):
             message = "a card's memory cannot be below 0."
             raise InvalidRequestError(message, remedy="give bytes from 0 on.")
+        rates = (self.bandwidth, self.host_bandwidth)
+        if any(rate is not None and rate <= 0 for rate in rates):
+            message = "a memory's bandwidth must be above 0."
+            raise InvalidRequestError(message, remedy="give bytes a second.")
         if not 0 < self.max_usage_percent <= _HUNDRED:
             message = f"max_usage_percent is {self.max_usage_percent}."
             remedy = "give a percentage above 0, at most 100."
@@ -76,17 +80,42 @@ class CardMemory:
         max_usage_percent: float = _HUNDRED,
         host_free: int | None = None,
     ) -> CardMemory:
-        """Return the memory of a card as it was read."""
+        """Return the memory of a card as it was read.
+
+        Args:
+            gpu: The card.
+            evictable: What the server says that its models hold. It does not say of
+                which card: only as much counts as the driver shows it to hold here.
+            max_usage_percent: As the field.
+            host_free: As the field.
+        """
         is_3090 = gpu.name in GEFORCE_RTX_3090.names
         return cls(
             total=gpu.memory_total,
             free=gpu.memory_free,
             reserved=gpu.memory_reserved,
-            evictable=evictable,
+            evictable=min(evictable, _held_by_servers(gpu)),
             max_usage_percent=max_usage_percent,
             bandwidth=RTX_3090_BANDWIDTH if is_3090 else None,
             host_free=host_free,
         )
+
+
+def _held_by_servers(gpu: Gpu) -> int:
+    """Return the most that servers of models can hold of a card, by the driver."""
+    used = gpu.memory_used or 0
+    # A process that computes and draws is listed twice, with the same memory.
+    processes = {process.pid: process for process in gpu.processes or ()}.values()
+    if not processes:
+        return used
+    # In a container a process has no name: it may be the server.
+    ours = [p for p in processes if p.name is None or p.program in SERVER_PROGRAMS]
+    theirs = [p for p in processes if p not in ours]
+    most = used - sum(p.memory or 0 for p in theirs)
+    held = [p.memory for p in ours if p.memory is not None]
+    if len(held) == len(ours):
+        most = min(most, sum(held))
+    return max(0, most)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +126,8 @@ class Limits:
     hard: int
     others: int
     """What others hold of the card, the driver's part left out."""
+    whole: int
+    """What `budget` would be if all of the card might be used."""
 
 
 def limits_of(card: CardMemory) -> Limits | None:
@@ -116,4 +147,5 @@ def limits_of(card: CardMemory) -> Limits | None:
         budget=min(room, share),
         hard=min(room + TIGHT, share),
         others=max(0, empty - available),
+        whole=room,
     )

@@ -45,11 +45,25 @@ def fit(
 ) -> Fit:
     """Say whether a model fits on a card, loaded in a certain way; pure arithmetic.
 
-    The sum is `weights + kv_cache + graph + projector`. The budget is what is free on
-    the card, and what loaded models would give back, less 457 MiB for CUDA itself and
-    1 GiB that llama.cpp leaves free. Up to 768 MiB above the budget it is `tight`.
-    Nothing may take more than `max_usage_percent` of the card. The formulas and their
-    sources stand in `_needs.py`, the reserve's in `_card.py`.
+    ```
+    needed    = weights + kv_cache + graph + projector
+    weights   = all tensors, less token_embd where output.weight exists
+    kv_cache  = parallel x num_ctx, to a multiple of 256
+                x the bytes of a key and a value, over all layers and their KV heads
+    graph     = batch x (4 x (vocabulary + 4 x embedding_length) + 2 x num_ctx)
+    projector = its bytes, and 1 GiB for what it computes
+    budget    = what is free, and what loaded models give back,
+                less 457 MiB for CUDA and 1 GiB that llama.cpp leaves free
+    ```
+
+    Up to 768 MiB above the budget it is `tight`. Nothing may take more than
+    `max_usage_percent` of the card. What differs for layers with a window or a state
+    and for wide feed-forward layers stands in `_needs.py`.
+
+    Sources: what ggml-org/llama.cpp allocates (`src/llama-kv-cache.cpp`,
+    `llama-memory-recurrent.cpp`, `common/fit.cpp`), what ollama/ollama reckons with
+    (`llm/llama_server.go`, `server/sched.go`; `fs/ggml/ggml.go` and `llm/memory.go` of
+    v0.9.6 to v0.24.0), and loads of real models, which the tests repeat.
 
     Args:
         model: What is known of the model.
@@ -104,15 +118,15 @@ def _context_asked(num_ctx: int | None, model: ModelShape, card: CardMemory) -> 
     return next((context for at, context in _TIERS if total >= at), _LEAST_TIER)
 
 
-def _at_least_one(value: int, name: str) -> int:
-    if value < 1:
-        message = f"{name} is {value}."
+def _at_least_one(value: object, name: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        message = f"{name} is {value!r}."
         raise InvalidRequestError(message, remedy="give a whole number from 1 on.")
     return value
 
 
-def _cache(kind: str, *, flash_attention: bool) -> str:
-    word = kind.strip().lower()
+def _cache(kind: object, *, flash_attention: bool) -> str:
+    word = kind.strip().lower() if isinstance(kind, str) else kind
     if word not in KV_CACHE_TYPES:
         message = f"there is no KV cache of type {kind!r}."
         remedy = f"take one of {', '.join(KV_CACHE_TYPES)}."
@@ -128,7 +142,8 @@ def _taken(measured: Measured | None, model: ModelShape, load: Load) -> int | No
     """Return what was measured of this model, loaded in this very way."""
     if measured is None or not counts_for(measured, model):
         return None
-    theirs = (measured.num_ctx, measured.parallel, measured.kv_cache_type)
+    cache = measured.kv_cache_type.strip().lower()
+    theirs = (measured.num_ctx, measured.parallel, cache)
     ours = (load.num_ctx, load.parallel, load.kv_cache_type)
     return measured.size_vram if theirs == ours else None
 
@@ -183,9 +198,11 @@ def _judged(case: Case, card: CardMemory, *, taken: int | None) -> Fit:
         # What was seen to fit does, whatever the sum says of it.
         longest = max(longest or 0, case.load.num_ctx // STEP * STEP) or None
     smaller = () if is_good else smaller_quantizations(case)
-    speed = tokens_per_second(
-        int(case.model.weights * shape.active_share), card, share=verdict.share
-    )
+    active = shape.active_share
+    speed = None
+    if active is not None and verdict.state != "does_not_fit":
+        read = int(case.model.weights * active)
+        speed = tokens_per_second(read, card, share=verdict.share)
     return Fit(
         model=shape.name,
         state=verdict.state,
@@ -202,7 +219,7 @@ def _judged(case: Case, card: CardMemory, *, taken: int | None) -> Fit:
         kv_cache_type=case.load.kv_cache_type,
         max_num_ctx=longest,
         offload_share=verdict.share,
-        expected_tokens_per_second=None if verdict.state == "does_not_fit" else speed,
+        expected_tokens_per_second=speed,
         smaller_quantizations=smaller,
         advice=() if is_good else tuple(advice(case, longest=longest, smaller=smaller)),
         notes=(

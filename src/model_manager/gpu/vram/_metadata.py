@@ -23,6 +23,11 @@ _MOST_LAYERS: Final = 1024
 _PERIODS: Final[Mapping[str, int]] = MappingProxyType(
     {"cohere2": 4, "gemma2": 2, "gemma3": 6, "gpt-oss": 2, "gptoss": 2}
 )
+# Whose every Nth layer has a KV cache, the others a state, where the file does not say
+# how many: llama.cpp's own default.
+_INTERVALS: Final[Mapping[str, int]] = MappingProxyType(
+    {"qwen3next": 4, "qwen35": 4, "qwen35moe": 4}
+)
 # `enum llama_ftype` of llama.cpp: what the makers of files call mixtures of types.
 _FILE_TYPES: Final[Mapping[int, str]] = MappingProxyType(
     {
@@ -159,12 +164,10 @@ class Source:
 def shape_of(source: Source) -> ModelShape:
     """Return the shape that a model's keys and tensors describe."""
     keys = _Keys(source.keys)
-    layers = keys.count("block_count", most=_MOST_LAYERS)
-    heads = keys.per_layer("attention.head_count", layers)
-    kv_heads = heads
-    if keys.has("attention.head_count_kv"):
-        kv_heads = keys.per_layer("attention.head_count_kv", layers)
-    width = keys.count("embedding_length")
+    layers = keys.count("block_count", most=_MOST_LAYERS) or None
+    heads = keys.heads(layers)
+    kv_heads = keys.kv_heads(layers, heads)
+    width = keys.count("embedding_length") or None
     state_space = keys.state_space()
     window, window_layers = keys.window(layers)
     shape = _outside_of(source)
@@ -172,18 +175,22 @@ def shape_of(source: Source) -> ModelShape:
         shape,
         architecture=keys.architecture,
         layers=layers,
-        kv_heads=kv_heads,
+        kv_heads=keys.without_shared(kv_heads),
         key_length=keys.head_length("attention.key_length", width, heads),
         value_length=keys.head_length("attention.value_length", width, heads),
+        window_key_length=keys.count("attention.key_length_swa") or None,
+        window_value_length=keys.count("attention.value_length_swa") or None,
         embedding_length=width,
         feed_forward_length=keys.feed_forward(layers),
         heads=None if heads is None else max(heads, default=0),
         vocabulary=_first(keys.count("vocab_size"), shape.vocabulary),
-        train_context=keys.count("context_length"),
+        train_context=keys.count("context_length") or None,
         sliding_window=window,
         window_layers=window_layers,
         experts=keys.count("expert_count") or 0,
         experts_used=keys.count("expert_used_count") or 0,
+        expert_bytes=shape.expert_bytes
+        or _part(shape.weights, keys.expert_numbers(layers, width), shape.parameters),
         state_space=state_space,
         quantization=shape.quantization or keys.quantization(),
         kv_lora_rank=keys.count("attention.kv_lora_rank"),
@@ -236,6 +243,13 @@ def _doubts(
     return ()
 
 
+def _part(size: int | None, numbers: int, all_numbers: int | None) -> int:
+    """Return what of a size belongs to some of the numbers, all being alike."""
+    if not size or not all_numbers:
+        return 0
+    return int(size * min(1.0, numbers / all_numbers))
+
+
 def _first(*values: int | None) -> int | None:
     return next((value for value in values if value), None)
 
@@ -244,9 +258,8 @@ def whole(value: object, *, most: int = _MOST) -> int | None:
     """Return a whole number from 0 on, as JSON and files write it; else `None`."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if not (math.isfinite(value) and value == int(value) and 0 <= value <= most):
-        return None
-    return int(value)
+    # Compared first: JSON's whole numbers have no end, and some numbers are none.
+    return int(value) if 0 <= value <= most and value == int(value) else None
 
 
 class _Keys:
@@ -280,15 +293,52 @@ class _Keys:
             return None
         return tuple(numbers)
 
+    def heads(self, layers: int | None) -> tuple[int, ...] | None:
+        """Return the attention heads of each layer; none only where states are kept."""
+        heads = self.per_layer("attention.head_count", layers)
+        if heads and not any(heads) and self.state_space() is None:
+            return None
+        return heads
+
+    def kv_heads(
+        self, layers: int | None, heads: tuple[int, ...] | None
+    ) -> tuple[int, ...] | None:
+        """Return the heads of each layer's KV cache; 0 where it keeps a state."""
+        key = "attention.head_count_kv"
+        if not self.has(key):
+            return heads
+        found = self.per_layer(key, layers)
+        interval = _first(
+            self.count("full_attention_interval"),
+            _INTERVALS.get(self.architecture or ""),
+        )
+        if (
+            found is None
+            or interval is None
+            or isinstance(self._get(key), list | tuple)
+        ):
+            return found
+        return tuple(n if (i + 1) % interval == 0 else 0 for i, n in enumerate(found))
+
+    def without_shared(
+        self, kv_heads: tuple[int, ...] | None
+    ) -> tuple[int, ...] | None:
+        """Return the heads without those of the last layers that use others' caches."""
+        shared = self.count("attention.shared_kv_layers")
+        if kv_heads is None or not shared or shared >= len(kv_heads):
+            return kv_heads
+        return (*kv_heads[:-shared], *(0,) * shared)
+
     def head_length(
         self, key: str, width: int | None, heads: tuple[int, ...] | None
     ) -> int | None:
         """Return the length of a head; what is not said is the width's part of it."""
+        most = max(heads, default=0) if heads is not None else None
         if self.has(key):
-            return self.count(key)
-        if width is None or heads is None:
+            # Without heads it is read by nothing; with them it cannot be 0.
+            return self.count(key) or (0 if most == 0 else None)
+        if width is None or most is None:
             return None
-        most = max(heads, default=0)
         return width // most if most else 0
 
     def feed_forward(self, layers: int | None) -> int | None:
@@ -300,6 +350,13 @@ class _Keys:
         expert = self.count("expert_feed_forward_length") or dense
         shared = self.count("expert_shared_feed_forward_length") or 0
         return max(dense, (self.count("expert_used_count") or 0) * expert + shared)
+
+    def expert_numbers(self, layers: int | None, width: int | None) -> int:
+        """Return the numbers in all experts, of three matrices each; 0: not known."""
+        each = self.per_layer("feed_forward_length", layers) or ()
+        own = self.count("expert_feed_forward_length") or max(each, default=0)
+        experts = self.count("expert_count") or 0
+        return 3 * experts * own * (width or 0) * (layers or 0)
 
     def window(self, layers: int | None) -> tuple[int | None, tuple[bool, ...] | None]:
         """Return the window, and which layers keep to it."""

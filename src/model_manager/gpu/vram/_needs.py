@@ -7,7 +7,9 @@ model's file):
 weights   all tensors; token_embd stays on the host where output.weight exists
 KV cache  cells x (row of keys + row of values), over all layers
           cells = slots x the context, to a multiple of 256; in layers with a window
-          slots x (window + batch), to a multiple of 256, if that is less
+          slots x (window + batch), to a multiple of 256, if that is less; where the
+          file has own lengths of keys and values for these layers, those count
+          none in layers that use the cache of others (shared_kv_layers)
           a layer without KV heads keeps, for each slot, 4 bytes x
           ((conv_kernel - 1) x (inner_size + 2 x group_count x state_size)
            + state_size x inner_size)
@@ -98,8 +100,10 @@ class Known:
     weights: int
     projector: int
     kv_heads: tuple[int, ...]
-    key_length: int
-    value_length: int
+    row: tuple[int, int]
+    """Numbers of one head's key and of its value."""
+    window_row: tuple[int, int]
+    """The same in layers with a window."""
     width: int
     feed_forward: int
     heads: int
@@ -130,8 +134,11 @@ def known(shape: ModelShape) -> Known | None:
         weights=weights,
         projector=projector,
         kv_heads=shape.kv_heads,
-        key_length=keys,
-        value_length=values,
+        row=(keys, values),
+        window_row=(
+            shape.window_key_length or keys,
+            shape.window_value_length or values,
+        ),
         width=width,
         feed_forward=forward,
         heads=heads,
@@ -173,8 +180,8 @@ def _kv_cache(model: Known, load: Load) -> int:
     windows = shape.window_layers or (False,) * len(model.kv_heads)
     total = 0
     for heads, has_window in zip(model.kv_heads, windows, strict=True):
-        row = row_bytes(load.kv_cache_type, heads * model.key_length)
-        row += row_bytes(load.kv_cache_type, heads * model.value_length)
+        lengths = model.window_row if has_window else model.row
+        row = sum(row_bytes(load.kv_cache_type, heads * each) for each in lengths)
         total += (windowed if has_window else cells) * row
     return load.parallel * (total + _states(model))
 

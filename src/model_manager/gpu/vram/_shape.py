@@ -51,6 +51,9 @@ class ModelShape:
     key_length: int | None = None
     """Numbers in one head's key."""
     value_length: int | None = None
+    window_key_length: int | None = None
+    """The same in layers with a window; `None` where it is no other one."""
+    window_value_length: int | None = None
     embedding_length: int | None = None
     feed_forward_length: int | None = None
     """Numbers that a token becomes in a feed-forward layer; in a mixture, in all the
@@ -73,7 +76,8 @@ class ModelShape:
     experts_used: int = 0
     """Experts that a token goes through."""
     expert_bytes: int = 0
-    """The part of the weights that belongs to experts."""
+    """The part of the weights that belongs to experts; a good guess where the tensors
+    are not listed, 0 where nobody can tell."""
     state_space: StateSpace | None = None
     weights: int | None = None
     """Bytes of all tensors, the projector's left out."""
@@ -135,9 +139,14 @@ class ModelShape:
         return max(0, self.weights - stays)
 
     @property
-    def active_share(self) -> float:
-        """The part of the weights that one token goes through."""
-        if not self.weights or not self.experts or not self.expert_bytes:
+    def active_share(self) -> float | None:
+        """The part of the weights that one token goes through.
+
+        `None` for a mixture of experts of which nobody told what the experts take.
+        """
+        if not self.weights or not self.experts:
             return 1.0
+        if not self.expert_bytes:
+            return None
         idle = 1 - min(1.0, self.experts_used / self.experts)
         return 1 - min(1.0, self.expert_bytes / self.weights) * idle

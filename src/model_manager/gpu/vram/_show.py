@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from typing_extensions import TypeIs
 
 from model_manager.gpu.vram._metadata import Source, Tensors, shape_of, sums_of, whole
 from model_manager.gpu.vram._shape import ModelShape
 
-_DIMENSIONS = 8
+_DIMENSIONS: Final = 8
 """A tensor has four at most; longer lists are no shapes."""
+_BESIDES: Final = 64 * 1024**2
+"""Bytes of a file besides its tensors at most: 262,144 tokens took 15 MB."""
+_BESIDES_SHARE: Final = 0.05
 
 
 def shape_from_show(
@@ -50,6 +54,7 @@ def shape_from_show(
             size=whole(size),
             projector=_projector(body, tensors, size=whole(size)),
             has_projector=bool(body.get("projector_info")),
+            adapters=_unlisted(body, tensors, size=whole(size)),
             quantization=quantization
             if isinstance(quantization, str) and quantization != "unknown"
             else None,
@@ -96,6 +101,19 @@ def _each(listed: list[object]) -> Iterator[tuple[str, str, tuple[int, ...]]]:
         sizes = [size for each in shape if (size := whole(each)) is not None]
         if len(sizes) == len(shape):
             yield name, kind, tuple(sizes)
+
+
+def _unlisted(
+    body: Mapping[str, object], tensors: Tensors | None, *, size: int | None
+) -> int:
+    """Return the bytes of the files that are in no list, such as adapters' (LoRA).
+
+    What a file holds besides its tensors, its tokens above all, is no such thing.
+    """
+    if tensors is None or size is None or body.get("projector_info"):
+        return 0
+    rest = size - tensors.weights - tensors.projector
+    return rest if rest > max(_BESIDES, size * _BESIDES_SHARE) else 0
 
 
 def _projector(
