@@ -40,6 +40,7 @@ OLLAMA = {
     "OLLAMA_VULKAN": "0",
 }
 MIXTRAL, CODER, SMALL = "mixtral-8x7b", "qwen-coder-32b", "llama3:8b"
+TIGHT = InstalledModel(name="tight-32b", size=int(22.7 * GIB))
 MODELS = (
     InstalledModel(name=MIXTRAL, size=26 * GIB),
     InstalledModel(name=CODER, size=18 * GIB),
@@ -124,8 +125,10 @@ class Place:
 
 
 @asynccontextmanager
-async def place(*cards: Gpu) -> AsyncIterator[Place]:
-    async with OllamaServer(models=MODELS) as server:
+async def place(
+    *cards: Gpu, models: tuple[InstalledModel, ...] = MODELS
+) -> AsyncIterator[Place]:
+    async with OllamaServer(models=models) as server:
         yield Place(server, cards or (rtx_5060_ti(), rtx_3090()))
 
 
@@ -351,6 +354,57 @@ async def test_who_may_run_partly_on_the_processor_may_be_larger() -> None:
 
     assert response.model == MIXTRAL
     assert any("offload" in note for note in response.route.notes)
+
+
+async def test_what_health_has_seen_is_what_explain_and_the_call_go_by() -> None:
+    async with place() as here, here.manager(local=MIXTRAL) as manager:
+        await manager.health(local_only=True)
+        told = manager.explain("a", "Bonjour")
+        named = manager.explain("a", "Bonjour", model=f"ollama/{CODER}")
+        response = await manager.generate("a", "Bonjour")
+
+    assert [r.candidate.model for r in told.refused if r.code == "vram"] == [MIXTRAL]
+    assert told.candidates == response.route.candidates
+    assert any(f"{CODER}: whether it fits" in note for note in named.notes)
+
+
+async def test_without_a_card_to_be_read_no_note_says_that_it_was_not_asked() -> None:
+    async with place() as here, here.manager() as manager:
+        here.nvml.error = DriverNotLoadedError("it is not loaded.")
+        await manager.health(local_only=True)
+        told = manager.explain("a", "Bonjour")
+
+    assert told.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("gpu", "options", "is_asked"),
+    [
+        ({}, {}, False),
+        ({}, {"num_gpu": 2}, False),
+        ({}, {"num_gpu": 999}, True),
+        ({"allow_offload": True}, {}, True),
+    ],
+)
+async def test_what_a_server_would_load_in_part_is_asked_only_where_it_is_meant(
+    gpu: dict[str, Any], options: dict[str, Any], *, is_asked: bool
+) -> None:
+    async with place(models=(TIGHT,)) as here:
+        providers = {
+            "ollama": {
+                "base_url": here.server.base_url,
+                "models": {TIGHT.name: {"options": options}},
+            }
+        }
+        async with here.manager(
+            local=TIGHT.name, gpu=gpu, model_providers=providers
+        ) as manager:
+            response = await manager.generate("a", "Bonjour")
+
+    assert (response.model == TIGHT.name) is is_asked
+    remedies = [r.remedy for r in response.route.refused if r.code == "vram"]
+    assert bool(remedies) is not is_asked
+    assert all("Set num_gpu to 999" in remedy for remedy in remedies)
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ class Cards:
         return replace(
             facts,
             card_faults=dict([*fitting.faults(), *guarding.faults()]),
-            card_notes=dict([*fitting.notes(), *guarding.notes()]),
+            card_notes=dict([*fitting.notes(facts), *guarding.notes()]),
             card_memory=fitting.card_memory,
         )
 

@@ -30,8 +30,11 @@ _SETTLED: Final = 1.0
 _WHOLE: Final = 0.98
 """The share from which on a model counts as wholly on the card."""
 _LATEST: Final = ":latest"
+_NOT_JUDGED: Final = "whether it fits the card was not checked yet"
 _F16: Final = "f16"
-_GOOD: Final = frozenset({"fits", "tight", "unknown"})
+_MOST: Final = 998
+"""Layers, where nobody knows how many there are: 999 is written for all of them."""
+_GOOD: Final = frozenset({"fits", "unknown"})
 _GIB: Final = 1024**3
 Place = tuple[str, str]
 """An endpoint's name, and a model's."""
@@ -61,6 +64,8 @@ class _Known:
     """Tokens of context that it is loaded with; `None` where nobody says so."""
     kv_cache_type: str
     parallel: int
+    is_whole: bool
+    """Whether its options make the server put all of it on the card, or fail."""
 
 
 def _wanted(candidate: Candidate, facts: Facts) -> _Wanted:
@@ -97,9 +102,7 @@ class Fitting:
             memory_of: Whom to ask about an endpoint's models; `None` where its server
                 cannot tell.
         """
-        thresholds = config.performance_thresholds
-        percent = thresholds.max_vram_usage_percent if thresholds else None
-        self._percent = percent or 100.0
+        self._percent = config.max_vram_percent
         self._settings = config.gpu_settings or GpuSettings()
         self._endpoints = config.endpoints
         self._reader = reader
@@ -114,6 +117,8 @@ class Fitting:
         self._measured: dict[Place, Measured] = {}
         self._elsewhere: dict[Place, float] = {}
         """How much of a loaded model does not lie on the card, where that is so."""
+        self._is_readable: bool | None = None
+        """Whether there is a card to be read; `None` while nobody has looked."""
         self.card_memory: int | None = None
         """Bytes of the card; `None` where none was read."""
 
@@ -144,27 +149,39 @@ class Fitting:
     def faults(self) -> Iterator[tuple[Place, CardFault]]:
         """Yield the models that do not fit the card at all, and why."""
         for place, found in list(self._fits.items()):
-            if not self._is_good(found):
+            if not self._is_good(place, found):
                 yield place, _fault(found)
 
-    def notes(self) -> Iterator[tuple[Place, str]]:
+    def notes(self, facts: Facts) -> Iterator[tuple[Place, str]]:
         """Yield what should be known of models that may be asked all the same."""
+        yield from self._not_judged(facts)
         for place, found in list(self._fits.items()):
             away = self._elsewhere.get(place)
             if away is not None:
                 yield place, f"{away:.0%} of it does not lie on the card: it is slow"
-            elif found.state != "fits" and self._is_good(found):
+            elif found.state != "fits" and self._is_good(place, found):
                 words = "; ".join((*found.unknown, *found.notes))
                 state = found.state.replace("_", " ")
                 yield place, f"whether it fits the card: {state} ({words})"
 
+    def _not_judged(self, facts: Facts) -> Iterator[tuple[Place, str]]:
+        if self._is_readable is False:
+            return
+        for endpoint, models in facts.installed.items():
+            if self._is_here(endpoint) and self._memory_of(endpoint) is not None:
+                names = (n for m in models for n in {m, m.removesuffix(_LATEST)})
+                for name in names:
+                    if (endpoint, name) not in self._fits:
+                        yield (endpoint, name), _NOT_JUDGED
+
     async def fault_now(self, candidate: Candidate) -> CardFault | None:
         """Return why a model does not fit the card as full as it is at this moment."""
+        place = candidate.endpoint, candidate.model
         found = await self._fit_now(candidate)
-        if found is not None and not self._is_good(found):
+        if found is not None and not self._is_good(place, found):
             await self._clock.sleep(_SETTLED)
             found = await self._fit_now(candidate)
-        if found is None or self._is_good(found):
+        if found is None or self._is_good(place, found):
             return None
         return _fault(found, now=True)
 
@@ -172,7 +189,8 @@ class Fitting:
         """Return whether there is a card to be read, as far as that shows in time."""
         with contextlib.suppress(TimeoutError):
             async with self._clock.timeout(patience):
-                return await self._reader.read() is not None
+                self._is_readable = await self._reader.read() is not None
+                return self._is_readable
         return False
 
     async def _learn(self, name: str, seconds: float) -> None:
@@ -213,12 +231,14 @@ class Fitting:
             shape,
             digest=wanted.digest,
             # Ollama takes the call's, else the model's own, and only then its default.
-            num_ctx=_num_ctx(candidate)
+            num_ctx=_option(candidate, "num_ctx")
             or shape.pinned_context
             or facts.context_length
             or settings.context_length,
             kv_cache_type=_cache_type(facts) or settings.kv_cache_type or _F16,
             parallel=facts.num_parallel or settings.num_parallel or 1,
+            # One layer more: what turns the last one into words counts as one.
+            is_whole=(_option(candidate, "num_gpu") or 0) > (shape.layers or _MOST),
         )
 
     def _judge(self, place: Place, gpu: Gpu) -> None:
@@ -282,10 +302,18 @@ class Fitting:
         )
 
     def _is_judged(self, candidate: Candidate) -> bool:
-        endpoint = self._endpoints[candidate.endpoint]
-        return candidate.is_local and endpoint.is_on_this_machine
+        return candidate.is_local and self._is_here(candidate.endpoint)
 
-    def _is_good(self, found: Fit) -> bool:
+    def _is_here(self, name: str) -> bool:
+        endpoint = self._endpoints[name]
+        return endpoint.is_local and endpoint.is_on_this_machine
+
+    def _is_good(self, place: Place, found: Fit) -> bool:
+        if found.state == "tight":
+            # The server would leave more room, and put a part elsewhere to have it;
+            # unless it was seen to load all of it in this very way.
+            may_be = self._settings.allow_offload or found.is_measured
+            return may_be or self._known[place].is_whole
         may_offload = self._settings.allow_offload
         return found.state in _GOOD or (may_offload and found.state == "offload")
 
@@ -314,8 +342,9 @@ def _sentence(advice: Sequence[str]) -> str:
     return f"{words[:1].upper()}{words[1:]}." if words else ""
 
 
-def _num_ctx(candidate: Candidate) -> int | None:
-    value = candidate.options.get("num_ctx")
+def _option(candidate: Candidate, name: str) -> int | None:
+    """Return a whole number above 0 of a model's options; `None` for anything else."""
+    value = candidate.options.get(name)
     is_number = isinstance(value, int) and not isinstance(value, bool)
     return value if is_number and isinstance(value, int) and value > 0 else None
 

@@ -27,7 +27,7 @@ from model_manager.providers import (
     build_provider,
 )
 from model_manager.resilience import Memory
-from model_manager.routing import plan
+from model_manager.routing import anybody, plan
 from model_manager.types import (
     Attempt,
     Clock,
@@ -200,6 +200,7 @@ class Runtime:
             *(self._check(n, _HEALTH_SECONDS) for n in names)
         )
         await self.cards.check(now=True)
+        await self._look_ahead()
         return Health(
             tuple(reports),
             # A copy: what it is taken from goes on changing.
@@ -208,6 +209,14 @@ class Runtime:
             ledger_problem=self.books.problem,
             gpu_problem=self.cards.problem,
         )
+
+    async def _look_ahead(self) -> None:
+        """Learn whether those fit the card who may answer an agent."""
+        for _ in range(_MOST_LOOKS):
+            facts = self.facts()
+            found = anybody(self.config, facts)
+            if not await self.cards.look(found, facts, patience=_HEALTH_SECONDS):
+                break
 
     def after_fork(self) -> None:
         """Take a new lock: a thread that is not here may have held the old one."""

@@ -127,3 +127,42 @@ def test_a_confined_agent_without_a_local_model_is_announced(
     assert len(load_config(r1).notices) == 1
     del agent["local"], agent["fallback"]
     assert any("'local_only'" in one for one in load_config(r1).notices)
+
+
+@pytest.mark.parametrize(
+    ("card", "thresholds", "percent"),
+    [
+        ({}, {}, 100),
+        ({"gpu_memory_fraction": 0.9}, {}, 90),
+        ({}, {"max_vram_usage_percent": 95}, 95),
+        ({"gpu_memory_fraction": 0.9}, {"max_vram_usage_percent": 95}, 90),
+        ({"gpu_memory_fraction": 0.9}, {"max_vram_usage_percent": 60}, 60),
+    ],
+)
+def test_the_lower_of_two_shares_of_the_card_counts(
+    r1: Data, card: Data, thresholds: Data, percent: float
+) -> None:
+    r1 |= {"gpu_settings": card, "performance_thresholds": thresholds}
+
+    assert load_config(r1).max_vram_percent == pytest.approx(percent)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "told"),
+    [
+        ("performance_thresholds.max_vram_usage_percent", 0.9, "Write 90 for"),
+        ("gpu_settings.gpu_layers", 20, "write -1 for all layers"),
+        ("gpu_settings.num_gpu", 2, "one card is used"),
+    ],
+)
+def test_settings_of_the_card_that_cannot_do_what_they_look_like_are_announced(
+    r1: Data, place: str, value: object, told: str
+) -> None:
+    before = load_config(r1).notices
+    section, _, name = place.partition(".")
+    r1[section] = {name: value}
+
+    (notice,) = (one for one in load_config(r1).notices if one not in before)
+
+    assert notice.startswith(f"{place} is ")
+    assert told in notice

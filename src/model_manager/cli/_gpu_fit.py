@@ -14,7 +14,7 @@ from model_manager.cli._gpu_models import Files, Server, Source, Store
 from model_manager.cli._gpu_policy import config_in_force
 from model_manager.cli._options import AsJson, ConfigPath
 from model_manager.cli._screen import TIE, Column, Listing, Row, say, show, write_json
-from model_manager.config import Config, PerformanceThresholds
+from model_manager.config import Config
 from model_manager.errors import InvalidRequestError, NvmlError, RequiredGpuMissingError
 from model_manager.gpu import Gpu, GpuPolicy, Machine, policy_of, this_machine
 from model_manager.gpu.vram import CardMemory, Fit
@@ -234,8 +234,7 @@ def _card(
         NvmlError: Nobody can tell what cards there are.
         RequiredGpuMissingError: The policy's card is not among them.
     """
-    thresholds = loaded.performance_thresholds if loaded is not None else None
-    percent = _percent(thresholds)
+    percent = 100.0 if loaded is None else loaded.max_vram_percent
     if memory is not None:
         total = int(min(memory, 2**20) * _GIB)
         return CardMemory(total=total, max_usage_percent=percent)
@@ -249,11 +248,6 @@ def _card(
         host_free=asked.processes.available_memory(),
     )
     return card if now else replace(card, free=None)
-
-
-def _percent(thresholds: PerformanceThresholds | None) -> float:
-    found = None if thresholds is None else thresholds.max_vram_usage_percent
-    return 100.0 if found is None else found
 
 
 def _gpu_of(asked: Machine, policy: GpuPolicy) -> Gpu:

@@ -117,9 +117,25 @@ class GpuSettings(Section):
         ),
     )
     gpu_layers: int | None = Field(
-        default=None, ge=-1, description="Layers on the card; -1 is all of them."
+        default=None,
+        ge=-1,
+        description=(
+            "Layers on the card. `-1`, all of them, is what is asked of every local"
+            " model unless `allow_offload` is set. Other numbers have no effect: give"
+            ' the model `"options": {"num_gpu": 20}`.'
+        ),
     )
-    num_gpu: int | None = Field(default=None, ge=0, description="How many cards.")
+    num_gpu: int | None = Field(
+        default=None,
+        ge=0,
+        description="How many cards. Always one, whatever is written here.",
+    )
     gpu_memory_fraction: float | None = Field(
-        default=None, gt=0, le=1, description="Share of the card's memory, up to 1."
+        default=None,
+        gt=0,
+        le=1,
+        description=(
+            "The share of the card's memory that may be filled, up to 1; the lower of"
+            " it and `performance_thresholds.max_vram_usage_percent` counts."
+        ),
     )

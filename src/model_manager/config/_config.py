@@ -160,6 +160,18 @@ class Config(Section):
         return self._derived.notices
 
     @property
+    def max_vram_percent(self) -> float:
+        """The share of a card, in percent, that may be filled with local models.
+
+        The lower of `performance_thresholds.max_vram_usage_percent` and
+        `gpu_settings.gpu_memory_fraction`; 100 where neither is given.
+        """
+        thresholds, card = self.performance_thresholds, self.gpu_settings
+        percent = thresholds.max_vram_usage_percent if thresholds else None
+        fraction = card.gpu_memory_fraction if card else None
+        return min(percent or 100.0, (fraction or 1.0) * 100.0)
+
+    @property
     def fingerprint(self) -> str:
         """Short hash of the content; the order counts only where it decides."""
         return self._derived.fingerprint

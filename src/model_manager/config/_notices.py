@@ -29,6 +29,7 @@ def notices_of(
         *_idle_privacy(config),
         *_public_networks(config),
         *_contradictions(config),
+        *_card(config),
     )
 
 
@@ -39,6 +40,29 @@ def _public_networks(config: Config) -> Iterator[str]:
                 f"privacy.local_networks lists {text}, which is not a private network:"
                 " work that must stay may be sent there. List your own addresses only."
             )
+
+
+def _card(config: Config) -> Iterator[str]:
+    """Tell of settings of the card that cannot do what they look like."""
+    thresholds, card = config.performance_thresholds, config.gpu_settings
+    percent = thresholds.max_vram_usage_percent if thresholds else None
+    if percent is not None and percent <= 1:
+        yield (
+            f"performance_thresholds.max_vram_usage_percent is {percent:g} percent,"
+            f" in which no model fits. Write {percent * 100:g} for that share of it."
+        )
+    if card is None:
+        return
+    if card.gpu_layers is not None and card.gpu_layers >= 0:
+        yield (
+            f"gpu_settings.gpu_layers is {card.gpu_layers}, which has no effect: give"
+            " a model the option num_gpu, or write -1 for all layers."
+        )
+    if card.num_gpu not in {None, 1}:
+        yield (
+            f"gpu_settings.num_gpu is {card.num_gpu}, which has no effect: one card is"
+            " used. Write 1."
+        )
 
 
 def _contradictions(config: Config) -> Iterator[str]:

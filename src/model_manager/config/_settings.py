@@ -284,5 +284,8 @@ class PerformanceThresholds(Section):
         default=None,
         gt=0,
         le=100,
-        description="Share of the card's memory, in percent.",
+        description=(
+            "The share of the card's memory, in percent, that may be filled. A local"
+            " model that would need more is refused. Default: 100."
+        ),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
 
 from model_manager.config import AgentModels, Config, ModelRef, ModelSettings
 from model_manager.errors import InvalidRequestError
@@ -63,6 +64,22 @@ def plan(config: Config, request: Request, facts: Facts) -> Route:
         ),
         config_version=config.fingerprint,
     )
+
+
+def anybody(config: Config, facts: Facts) -> tuple[Candidate, ...]:
+    """Return everybody who may answer an agent, each once; pure.
+
+    What an agent is asked can bring in others: a model named in the call, a task.
+    """
+    agents = [*config.agent_models]
+    if config.defaults is not None:
+        agents.append("defaults")
+    levels: tuple[Privacy, ...] = ("any", "local_only")
+    found: dict[tuple[str, str], Candidate] = {}
+    for agent, level in product(agents, levels):
+        for one in plan(config, Request(agent=agent, privacy=level), facts).candidates:
+            found.setdefault((one.endpoint, one.model), one)
+    return tuple(found.values())
 
 
 def strictest_privacy(

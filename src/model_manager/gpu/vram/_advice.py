@@ -97,6 +97,8 @@ def advice(
 ) -> Iterator[str]:
     """Yield what would make a model fit that does not, the least loss first."""
     load = case.load
+    if case.needed <= case.limits.hard:
+        yield "set num_gpu to 999 in its options: the server loads all of it, or fails"
     if longest is not None and min(_USEFUL, load.num_ctx) <= longest < load.num_ctx:
         yield f"set num_ctx to {longest}, or less"
     cached = replace(load, kv_cache_type=_SMALLER_CACHE)
