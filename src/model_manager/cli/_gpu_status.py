@@ -207,10 +207,7 @@ def _watch_lines(monitor: GpuMonitor, steps: Iterable[list[str]]) -> None:
 def _line(monitor: GpuMonitor) -> str:
     if monitor.error is not None:
         return f"no card can be read: {monitor.error.what}"
-    found = monitor.latest or Inventory()
-    cards = [str(gpu) for gpu in found.gpus]
-    cards += [f"{one.index} cannot be read: {one.reason}" for one in found.unreadable]
-    return " | ".join(cards) or "no cards"
+    return str(monitor.latest or Inventory()).replace("\n", " | ")
 
 
 def _facts(inventory: Inventory, policy: GpuPolicy) -> dict[str, object]:

@@ -159,3 +159,12 @@ class Inventory:
     gpus: tuple[Gpu, ...] = ()
     """In NVML's order."""
     unreadable: tuple[UnreadableGpu, ...] = ()
+
+    @override
+    def __str__(self) -> str:
+        """Return a line for each card, those that cannot be read last."""
+        lines = [str(gpu) for gpu in self.gpus]
+        lines += [
+            f"{one.index} cannot be read: {one.reason}" for one in self.unreadable
+        ]
+        return "\n".join(lines) or "no cards"

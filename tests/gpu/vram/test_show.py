@@ -123,7 +123,7 @@ def test_without_a_list_of_tensors_the_files_stand_in_for_the_weights() -> None:
 
     assert with_size.card_weights == 2_096_376
     assert with_size.unknown == ()
-    assert without.unknown == ("the bytes of its weights is not known",)
+    assert without.unknown == ("not known: the bytes of its weights",)
 
 
 def test_a_projector_is_what_the_files_hold_besides_the_tensors() -> None:

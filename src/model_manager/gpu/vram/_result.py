@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias
 
 from typing_extensions import override
 
-from model_manager.gpu.vram._card import GIB
+from model_manager.gpu.vram._card import GIB, MIB
 
 FitState: TypeAlias = Literal["fits", "tight", "offload", "does_not_fit", "unknown"]
 
@@ -163,5 +163,6 @@ def gib(size: int | None) -> str:
     """Return bytes as text in GiB, down to what can be told apart."""
     if size is None:
         return "unknown"
-    amount = size / GIB
-    return f"{amount:.1f} GiB" if abs(amount) >= 1 or not size else f"{amount:.2g} GiB"
+    if size and abs(size) < GIB:
+        return f"{size / MIB:.3g} MiB"
+    return f"{size / GIB:.1f} GiB"

@@ -110,11 +110,8 @@ class ModelShape:
     @property
     def unknown(self) -> tuple[str, ...]:
         """Why no sum can be made, in words; empty where it can."""
-        missing = [
-            f"{words} is not known"
-            for field, words in _NEEDED
-            if getattr(self, field) is None
-        ]
+        untold = [words for field, words in _NEEDED if getattr(self, field) is None]
+        missing = [f"not known: {', '.join(untold)}"] if untold else []
         missing += self._contradictions()
         if self.kv_lora_rank:
             missing.append("latent attention (MLA) keeps a cache of another form")
