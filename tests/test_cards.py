@@ -14,6 +14,7 @@ import pytest
 
 from model_manager import ModelManager, NoCandidateError
 from model_manager.errors import DriverNotLoadedError, LocalOnlyUnavailableError
+from model_manager.events import CallStarted, Event
 from model_manager.gpu import Gpu, GpuProcess, Machine
 from model_manager.testing import (
     FakeClock,
@@ -142,6 +143,16 @@ async def test_a_model_larger_than_the_card_is_refused_with_advice() -> None:
     assert "GiB" in refusal.reason
     assert refusal.remedy
     assert response.provider == "anthropic"
+
+
+async def test_who_is_refused_for_the_card_is_told_when_the_call_begins() -> None:
+    told: list[Event] = []
+    async with place() as here, here.manager(local=MIXTRAL) as manager:
+        manager.events.subscribe(told.append)
+        await manager.generate("a", "Bonjour")
+
+    (begun,) = (event for event in told if isinstance(event, CallStarted))
+    assert begun.refused == (f"ollama/{MIXTRAL} (vram)",)
 
 
 async def test_the_best_installed_model_that_fits_stands_in_for_it() -> None:

@@ -49,6 +49,7 @@ def begun(walk: Walk) -> CallStarted:
         task=route.task,
         privacy=route.privacy,
         candidates=tuple([one.label for one in route.candidates]),
+        refused=tuple([f"{r.candidate.label} ({r.code})" for r in route.refused]),
         config_version=route.config_version,
     )
 

@@ -81,6 +81,8 @@ class CallStarted:
     privacy: Privacy
     candidates: tuple[str, ...]
     """`endpoint/model`, in the order in which they may be asked."""
+    refused: tuple[str, ...] = ()
+    """Who may not be asked, and the code of the reason: `ollama/mixtral (vram)`."""
     config_version: str
 
 

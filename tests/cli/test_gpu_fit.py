@@ -446,7 +446,9 @@ def test_of_a_model_that_was_named_one_must_be_sure(ollama: Ollama) -> None:
 
     assert run("--server", ollama.url).exit_code == 0
     assert named.exit_code == 3
-    assert "not known: the context that it was trained with" in " ".join(named.stdout.split())
+    assert "not known: the context that it was trained with" in " ".join(
+        named.stdout.split()
+    )
 
 
 def test_an_empty_store_says_so(tmp_path: Path) -> None:
