@@ -62,9 +62,63 @@ class Form:
     states: bool = False
     norms: Numbers = field(default_factory=dict)
     """Tensors that each layer has besides, and their length."""
+    layer: Callable[[int], Iterator[Tensor]] | None = None
+    """The tensors of a layer, where they are of a kind of their own."""
+    besides: Numbers = field(default_factory=dict)
+    """Tensors of no layer, and their length."""
+    keys: dict[str, Any] = field(default_factory=dict)
+    """Keys of the architecture besides."""
 
 
-FORMS: Final = {
+Tensor = tuple[str, Kind, tuple[int, ...]]
+
+
+def one_in_four(number: int) -> Iterator[Tensor]:
+    """Yield a layer of Qwen 3.5: three of four keep a state, the fourth attends."""
+    width, head, forward, state, groups, rank = 1024, 128, 3072, 128, 8, 16
+    yield "post_attention_norm.weight", Kind.F32, (width,)
+    if (number + 1) % 4 == 0:
+        yield "attn_q.weight", Kind.Q8_0, (width, 2 * 8 * head)
+        yield "attn_k.weight", Kind.Q8_0, (width, 2 * head)
+        yield "attn_v.weight", Kind.Q8_0, (width, 2 * head)
+        yield "attn_output.weight", Kind.Q8_0, (8 * head, width)
+        yield "attn_q_norm.weight", Kind.F32, (head,)
+        yield "attn_k_norm.weight", Kind.F32, (head,)
+    else:
+        keys, values = state * groups, state * rank
+        yield "attn_qkv.weight", Kind.Q8_0, (width, 2 * keys + values)
+        yield "attn_gate.weight", Kind.Q8_0, (width, values)
+        yield "ssm_conv1d.weight", Kind.F32, (4, 2 * keys + values)
+        yield "ssm_dt.bias", Kind.F32, (rank,)
+        yield "ssm_a", Kind.F32, (rank,)
+        yield "ssm_beta.weight", Kind.F32, (width, rank)
+        yield "ssm_alpha.weight", Kind.F32, (width, rank)
+        yield "ssm_norm.weight", Kind.F32, (state,)
+        yield "ssm_out.weight", Kind.Q8_0, (values, width)
+    yield "ffn_gate.weight", Kind.Q8_0, (width, forward)
+    yield "ffn_up.weight", Kind.Q8_0, (width, forward)
+    yield "ffn_down.weight", Kind.Q8_0, (forward, width)
+
+
+def two_lengths(number: int) -> Iterator[Tensor]:
+    """Yield a layer of Gemma 4: five of six have a window, and shorter heads."""
+    width, forward = 1024, 4096
+    whole = (number + 1) % 6 == 0
+    head, kv_heads = (512, 1) if whole else (256, 2)
+    yield "attn_q.weight", Kind.Q8_0, (width, 4 * head)
+    yield "attn_k.weight", Kind.Q8_0, (width, kv_heads * head)
+    yield "attn_v.weight", Kind.Q8_0, (width, kv_heads * head)
+    yield "attn_output.weight", Kind.Q8_0, (4 * head, width)
+    yield "attn_q_norm.weight", Kind.F32, (head,)
+    yield "attn_k_norm.weight", Kind.F32, (head,)
+    for name in ("post_attention_norm", "ffn_norm", "post_ffw_norm"):
+        yield f"{name}.weight", Kind.F32, (width,)
+    yield "ffn_gate.weight", Kind.Q8_0, (width, forward)
+    yield "ffn_up.weight", Kind.Q8_0, (width, forward)
+    yield "ffn_down.weight", Kind.Q8_0, (forward, width)
+
+
+FORMS: Final[dict[str, Form]] = {
     "grouped heads": Form(
         architecture="llama",
         layers=8,
@@ -156,6 +210,50 @@ FORMS: Final = {
         states=True,
     ),
 }
+FORMS["one layer in four attends"] = Form(
+    architecture="qwen35",
+    layers=8,
+    width=1024,
+    vocabulary=20000,
+    kind=Kind.Q8_0,
+    heads=8,
+    kv_heads=2,
+    head=128,
+    forward=3072,
+    layer=one_in_four,
+    keys={
+        "full_attention_interval": 4,
+        "rope.dimension_sections": [11, 11, 10, 0],
+        "ssm.conv_kernel": 4,
+        "ssm.inner_size": 2048,
+        "ssm.state_size": 128,
+        "ssm.time_step_rank": 16,
+        "ssm.group_count": 8,
+    },
+)
+FORMS["heads of two lengths"] = Form(
+    architecture="gemma4",
+    layers=12,
+    width=1024,
+    vocabulary=20000,
+    kind=Kind.Q8_0,
+    heads=4,
+    kv_heads=[1 if (number + 1) % 6 == 0 else 2 for number in range(12)],
+    head=512,
+    forward=4096,
+    window=1024,
+    tied=True,
+    layer=two_lengths,
+    besides={"rope_freqs": 256},
+    keys={
+        "attention.key_length_swa": 256,
+        "attention.value_length_swa": 256,
+        "attention.sliding_window_pattern": [(n + 1) % 6 != 0 for n in range(12)],
+        "attention.shared_kv_layers": 6,
+        "embedding_length_per_layer_input": 0,
+        "rope.dimension_count_swa": 256,
+    },
+)
 STATE: Final = {"conv_kernel": 4, "inner_size": 2048, "state_size": 16}
 STEPS: Final = 64
 """How Mamba calls the rank of its time steps."""
@@ -167,14 +265,20 @@ def heads_of(form: Form) -> list[int]:
     return [form.kv_heads] * form.layers
 
 
-def tensors(form: Form) -> Iterator[tuple[str, Kind, tuple[int, ...]]]:
+def tensors(form: Form) -> Iterator[Tensor]:
     yield "token_embd.weight", form.kind, (form.width, form.vocabulary)
     yield "output_norm.weight", Kind.F32, (form.width,)
     if not form.tied:
         yield "output.weight", form.kind, (form.width, form.vocabulary)
+    for name, length in form.besides.items():
+        yield f"{name}.weight", Kind.F32, (length,)
     for number, kv_heads in enumerate(heads_of(form)):
         layer = f"blk.{number}."
         yield f"{layer}attn_norm.weight", Kind.F32, (form.width,)
+        if form.layer is not None:
+            for name, kind, sizes in form.layer(number):
+                yield f"{layer}{name}", kind, sizes
+            continue
         parts = attention(form, kv_heads) if kv_heads else states(form)
         for name, kind, sizes in (*parts, *forward(form)):
             yield f"{layer}{name}", kind, sizes
@@ -182,7 +286,7 @@ def tensors(form: Form) -> Iterator[tuple[str, Kind, tuple[int, ...]]]:
             yield f"{layer}{name}.weight", Kind.F32, (length,)
 
 
-def attention(form: Form, kv_heads: int) -> Iterator[tuple[str, Kind, tuple[int, ...]]]:
+def attention(form: Form, kv_heads: int) -> Iterator[Tensor]:
     whole, part = form.heads * form.head, kv_heads * form.head
     yield "attn_q.weight", form.kind, (form.width, whole)
     yield "attn_k.weight", form.kind, (form.width, part)
@@ -190,7 +294,7 @@ def attention(form: Form, kv_heads: int) -> Iterator[tuple[str, Kind, tuple[int,
     yield "attn_output.weight", form.kind, (whole, form.width)
 
 
-def states(form: Form) -> Iterator[tuple[str, Kind, tuple[int, ...]]]:
+def states(form: Form) -> Iterator[Tensor]:
     inner, state = STATE["inner_size"], STATE["state_size"]
     yield "ssm_in.weight", form.kind, (form.width, 2 * inner)
     yield "ssm_conv1d.weight", Kind.F32, (STATE["conv_kernel"], inner)
@@ -207,7 +311,7 @@ def states(form: Form) -> Iterator[tuple[str, Kind, tuple[int, ...]]]:
         yield "ssm_c_norm.weight", Kind.F32, (state,)
 
 
-def forward(form: Form) -> Iterator[tuple[str, Kind, tuple[int, ...]]]:
+def forward(form: Form) -> Iterator[Tensor]:
     if not form.forward:
         return
     many = (form.experts,) if form.experts else ()
@@ -242,6 +346,9 @@ def write(path: Path, form: Form) -> Path:
     if form.states:
         for name, value in {**STATE, "time_step_rank": STEPS}.items():
             writer.add_uint32(f"{form.architecture}.ssm.{name}", value)
+    for key, value in form.keys.items():
+        add = writer.add_array if isinstance(value, list) else writer.add_uint32
+        add(f"{form.architecture}.{key}", value)
     vocabulary(writer, form.vocabulary)
     room = sum(_announce(writer, tensor) for tensor in tensors(form))
     writer.write_header_to_file()
@@ -364,6 +471,10 @@ def reckoned(path: Path, **asked: Any) -> Fit:
         ("states", 8192, 4, "f16"),
         ("states and heads", 8192, 1, "f16"),
         ("states and heads", 4096, 4, "q4_1"),
+        ("one layer in four attends", 8192, 1, "f16"),
+        ("one layer in four attends", 16384, 2, "q8_0"),
+        ("heads of two lengths", 8192, 1, "f16"),
+        ("heads of two lengths", 16384, 2, "q8_0"),
     ],
 )
 @pytest.mark.parametrize("batch", [512, 2048])

@@ -202,6 +202,10 @@ def test_only_every_fourth_layer_of_a_hybrid_keeps_a_cache_that_grows() -> None:
     state = 48 * 4 * (3 * (6144 + 2 * 16 * 128) + 128 * 6144)
     assert found.kv_cache == cache + state
     assert shape_from_show(hybrid({}), name="m", size=1).kv_heads == shape.kv_heads
+    listed = hybrid(
+        {"qwen35.attention.recurrent_layers": [True, True, False] * 21 + [1]}
+    )
+    assert shape_from_show(listed, name="m").kv_heads == (0, 0, 4) * 21 + (0,)
 
 
 def hybrid(keys: dict[str, object]) -> dict[str, Any]:

@@ -308,6 +308,9 @@ class _Keys:
         if not self.has(key):
             return heads
         found = self.per_layer(key, layers)
+        states = self._get("attention.recurrent_layers")
+        if found is not None and isinstance(states, list) and len(states) == len(found):
+            return tuple(0 if has else n for n, has in zip(found, states, strict=True))
         interval = _first(
             self.count("full_attention_interval"),
             _INTERVALS.get(self.architecture or ""),
