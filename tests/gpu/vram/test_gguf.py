@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from model_manager.errors import InvalidRequestError
 from model_manager.gpu.vram import ModelShape, StateSpace, shape_from_gguf
 from model_manager.gpu.vram._ggml import BLOCKS, TYPE_NAMES, tensor_bytes
-from model_manager.gpu.vram._metadata import _FILE_TYPES
+from model_manager.gpu.vram._keys import _FILE_TYPES
 
 Write = Callable[[gguf.GGUFWriter], None]
 WIDTH = 64

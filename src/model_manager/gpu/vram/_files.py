@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from model_manager.gpu.vram._gguf import Head, read_head
-from model_manager.gpu.vram._metadata import Source, shape_of, sums_of, whole
+from model_manager.gpu.vram._keys import whole
+from model_manager.gpu.vram._metadata import Source, shape_of, sums_of
 from model_manager.gpu.vram._shape import ModelShape
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from model_manager.gpu.vram._metadata import whole
+from model_manager.gpu.vram._keys import whole
 from model_manager.gpu.vram._shape import ModelShape
 
 

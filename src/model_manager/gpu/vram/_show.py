@@ -8,7 +8,8 @@ from typing import Final
 
 from typing_extensions import TypeIs
 
-from model_manager.gpu.vram._metadata import Source, Tensors, shape_of, sums_of, whole
+from model_manager.gpu.vram._keys import whole
+from model_manager.gpu.vram._metadata import Source, Tensors, shape_of, sums_of
 from model_manager.gpu.vram._shape import ModelShape
 
 _DIMENSIONS: Final = 8

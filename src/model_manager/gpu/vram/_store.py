@@ -19,7 +19,8 @@ from typing import Final
 from model_manager.errors import InvalidRequestError
 from model_manager.gpu.vram._files import source_of
 from model_manager.gpu.vram._gguf import read_head
-from model_manager.gpu.vram._metadata import shape_of, whole
+from model_manager.gpu.vram._keys import whole
+from model_manager.gpu.vram._metadata import shape_of
 from model_manager.gpu.vram._shape import ModelShape
 
 _HOST: Final = "registry.ollama.ai"
