@@ -413,7 +413,7 @@ def test_what_the_configuration_says_of_the_card_is_respected(
         (("--kv-cache-type", "q9"), "f16, bf16, f32"),
         (("extra",), "names of models, and not both"),
         (("--ollama-models", "x"), "names of models, and not both"),
-        (("--now",), "leave --now out"),
+        (("--now",), "Leave --now out"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(

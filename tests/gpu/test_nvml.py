@@ -320,7 +320,7 @@ def test_a_card_that_cannot_be_read_leaves_the_others_readable(
         (
             18,
             "DriverMismatchError",
-            "restart the machine; until then programs fall back to the CPU silently",
+            "Restart the machine; until then programs fall back to the CPU silently",
         ),
         (999, "NvmlError", "nvidia-smi"),
     ],
@@ -349,7 +349,7 @@ def test_without_a_driver_the_library_is_said_to_be_missing(tmp_path: Path) -> N
     )
 
     assert found["error"] == "NvmlLibraryMissingError"
-    assert "install NVIDIA's driver" in found["remedy"]
+    assert "Install NVIDIA's driver" in found["remedy"]
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ def fit(
     _refuse_together(models=bool(models), gguf=bool(gguf), store=bool(ollama_models))
     if now and (memory is not None or gguf or ollama_models):
         message = "--now asks a card and a server, and others were named instead."
-        raise InvalidRequestError(message, remedy="leave --now out, or the others.")
+        raise InvalidRequestError(message, remedy="Leave --now out, or the others.")
     loaded = config_in_force(context, config)
     source = _source(gguf, ollama_models, server=_address(server, loaded))
     question = _question(loaded, num_ctx, kv_cache_type=kv_cache_type)
@@ -179,7 +179,7 @@ def _refuse_together(*, models: bool, gguf: bool, store: bool) -> None:
     """
     if gguf and (models or store):
         message = "a file was named, and models or a folder of models besides."
-        remedy = "give --gguf for each file, or names of models, and not both."
+        remedy = "Give --gguf for each file, or names of models, and not both."
         raise InvalidRequestError(message, remedy=remedy)
 
 
@@ -264,7 +264,7 @@ def _gpu_of(asked: Machine, policy: GpuPolicy) -> Gpu:
     if len(found) != 1:
         seen = ", ".join(gpu.name for gpu in cards) or "none"
         message = f"the policy {policy.name} allows {len(found)} of the cards: {seen}."
-        remedy = f"see 'model-manager gpu check', {instead}"
+        remedy = f"See 'model-manager gpu check', {instead}"
         raise RequiredGpuMissingError(message, remedy=remedy)
     return found[0]
 

@@ -189,7 +189,7 @@ def _loopback(url: str) -> tuple[str, int]:
         is_here = False
     if parts is None or parts.scheme != "http" or not is_here:
         message = f"{url!r} is no address of a server on this machine."
-        remedy = "give one such as http://127.0.0.1:11434."
+        remedy = "Give one such as http://127.0.0.1:11434."
         raise InvalidRequestError(message, remedy=remedy)
     return host, port
 

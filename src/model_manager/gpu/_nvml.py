@@ -32,8 +32,8 @@ _ANEW: Final = 60.0
 """Seconds after which NVML is started anew while a card is lost: a card that was reset
 is only seen again then, and a start can take a second a card."""
 _INSTALL: Final = (
-    "pip uninstall pynvml nvidia-ml-py3, then pip install --force-reinstall"
-    " nvidia-ml-py."
+    "Run 'pip uninstall pynvml nvidia-ml-py3', then 'pip install --force-reinstall"
+    " nvidia-ml-py'."
 )
 
 
@@ -212,7 +212,7 @@ def _binding() -> ModuleType:
         nvml = None
     if nvml is None:
         message = "the package nvidia-ml-py is not installed."
-        raise NvmlError(message, remedy="pip install nvidia-ml-py.")
+        raise NvmlError(message, remedy="Run 'pip install nvidia-ml-py'.")
     if not hasattr(nvml, "nvmlMemory_v2"):
         message = "another package has taken the place of nvidia-ml-py, or it is old."
         raise NvmlError(message, remedy=_INSTALL)

@@ -28,13 +28,13 @@ class _Kind:
 
 
 _NO_ANSWER: Final = (
-    "see what the system's log says of NVRM and Xid, end what uses the cards, and"
+    "See what the system's log says of NVRM and Xid, end what uses the cards, and"
     " restart the machine if that does not help."
 )
 _LOST: Final = _Kind(
     GpuLostError,
     "a card fell off the bus, or must be reset",
-    "end what uses the cards and restart the machine; if it happens again, look at the"
+    "End what uses the cards and restart the machine; if it happens again, look at the"
     " card's power, heat and seat.",
 )
 # The numbers are those of nvmlReturn_t in nvml.h.
@@ -43,20 +43,20 @@ _KINDS: Final[Mapping[int, _Kind]] = MappingProxyType(
         4: _Kind(
             NvmlPermissionError,
             "this user may not ask NVIDIA's driver about the cards",
-            "let this user open /dev/nvidiactl and /dev/nvidia0 (often by the group"
+            "Let this user open /dev/nvidiactl and /dev/nvidia0 (often by the group"
             " 'video' or 'render'); a container must be given the devices.",
         ),
         9: _Kind(
             DriverNotLoadedError,
             "NVIDIA's driver is installed, but not loaded into the system",
-            "run 'sudo modprobe nvidia' or restart the machine; if that fails, the"
+            "Run 'sudo modprobe nvidia' or restart the machine; if that fails, the"
             " system's log says why (often Secure Boot, or a newer kernel).",
         ),
         10: _Kind(NvmlTimeoutError, "NVIDIA's driver did not answer", _NO_ANSWER),
         12: _Kind(
             NvmlLibraryMissingError,
             "NVIDIA's management library (NVML) is not there",
-            "install NVIDIA's driver; start a container with its cards, for example"
+            "Install NVIDIA's driver; start a container with its cards, for example"
             " 'docker run --gpus all'.",
         ),
         15: _LOST,
@@ -64,14 +64,14 @@ _KINDS: Final[Mapping[int, _Kind]] = MappingProxyType(
         18: _Kind(
             DriverMismatchError,
             "NVIDIA's driver was updated, and the old one is still loaded",
-            "restart the machine; until then programs fall back to the CPU silently.",
+            "Restart the machine; until then programs fall back to the CPU silently.",
         ),
     }
 )
 _OTHER: Final = _Kind(
     NvmlError,
     "NVIDIA's management library failed",
-    "run 'nvidia-smi': if it fails, too, restart the machine, then install the driver"
+    "Run 'nvidia-smi': if it fails, too, restart the machine, then install the driver"
     " again.",
 )
 

@@ -106,7 +106,7 @@ def _nothing_known(facts: ServerFacts, policy: GpuPolicy) -> Verdict:
             rule="server",
             status="failed",
             seen=f"no Ollama answers on {facts.base_url}: {facts.problem}",
-            remedy="start it with 'model-manager gpu launch-ollama'",
+            remedy="Start it with 'model-manager gpu launch-ollama'.",
             error=GpuError,
         )
         why = "not checked, because no server answers"
@@ -115,7 +115,7 @@ def _nothing_known(facts: ServerFacts, policy: GpuPolicy) -> Verdict:
             rule="server",
             status="skipped",
             seen=f"{facts.base_url} is on another machine",
-            remedy="run 'model-manager gpu check-server' on that machine",
+            remedy="Run 'model-manager gpu check-server' on that machine.",
         )
         why = "not checked: only the machine itself can tell"
     rest = (Check(rule=rule, status="skipped", seen=why) for rule in _AFTER_SERVER)
@@ -151,7 +151,7 @@ def _version(facts: ServerFacts) -> Check:
         status="warning",
         seen=f"version {facts.version} chooses cards by older rules",
         expected=expected,
-        remedy="update Ollama",
+        remedy="Update Ollama.",
     )
 
 
@@ -173,7 +173,7 @@ def _cards(policy: GpuPolicy, inventory: Inventory, problem: NvmlError | None) -
             status="failed",
             seen=f"no {policy.name} is there: {seen}",
             expected=expected,
-            remedy="see 'model-manager gpu check'",
+            remedy="See 'model-manager gpu check'.",
             error=RequiredGpuMissingError,
         )
     if inventory.unreadable:

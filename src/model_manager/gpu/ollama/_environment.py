@@ -33,12 +33,12 @@ from model_manager.gpu.ollama._variables import (
 )
 
 _READ: Final = (
-    "run the check as root or as the server's user, or restart the server with"
-    " 'model-manager gpu launch-ollama'"
+    "Run the check as root or as the server's user, or restart the server with"
+    " 'model-manager gpu launch-ollama'."
 )
 _SET: Final = (
-    "start it with 'model-manager gpu launch-ollama', or set its variables with the"
-    " scripts of 'model-manager gpu scripts', and restart it"
+    "Start it with 'model-manager gpu launch-ollama', or set its variables with the"
+    " scripts of 'model-manager gpu scripts', and restart it."
 )
 
 

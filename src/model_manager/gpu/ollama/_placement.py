@@ -22,11 +22,11 @@ _BORNE_OUT: Final = 0.8
 their models, so that less than this means that the models are not there."""
 _RULES: Final = "every loaded model wholly on the card that is allowed"
 _SMALLER: Final = (
-    "use a smaller OLLAMA_CONTEXT_LENGTH, a smaller quantisation or a smaller model;"
-    " unload others with 'ollama stop'"
+    "Use a smaller OLLAMA_CONTEXT_LENGTH, a smaller quantisation or a smaller model;"
+    " unload others with 'ollama stop'."
 )
-_ELSEWHERE: Final = "start the server with 'model-manager gpu launch-ollama'"
-_LOG: Final = "look for 'skipping' and 'CUDA' in the server's log"
+_ELSEWHERE: Final = "Start the server with 'model-manager gpu launch-ollama'."
+_LOG: Final = "Look for 'skipping' and 'CUDA' in the server's log."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ def _spilled(models: Sequence[LoadedModel]) -> Iterator[Check]:
             continue
         if share == 0:
             seen, error = f"{model.name} runs on the CPU", CudaUnavailableError
-            yield _broken(seen, f"{_LOG}; {_SMALLER}", error)
+            yield _broken(seen, f"{_LOG} {_SMALLER}", error)
         else:
             seen = f"{model.name} is {share:.0%} on the card, the rest is on the CPU"
             yield _broken(seen, _SMALLER, GpuError)
@@ -99,7 +99,7 @@ def _held_against(
             status="warning",
             seen=f"{what} on a card, by the server's own word; {why}",
             expected=_RULES,
-            remedy="run this on the machine itself, as root or the server's user",
+            remedy="Run this on the machine itself, as root or the server's user.",
         )
     )
 

@@ -61,14 +61,14 @@ class CardMemory:
         numbers = (self.total, self.free, self.reserved, self.evictable, self.host_free)
         if any(number is not None and number < 0 for number in numbers):
             message = "a card's memory cannot be below 0."
-            raise InvalidRequestError(message, remedy="give bytes from 0 on.")
+            raise InvalidRequestError(message, remedy="Give bytes from 0 on.")
         rates = (self.bandwidth, self.host_bandwidth)
         if any(rate is not None and rate <= 0 for rate in rates):
             message = "a memory's bandwidth must be above 0."
-            raise InvalidRequestError(message, remedy="give bytes a second.")
+            raise InvalidRequestError(message, remedy="Give bytes a second.")
         if not 0 < self.max_usage_percent <= _HUNDRED:
             message = f"max_usage_percent is {self.max_usage_percent}."
-            remedy = "give a percentage above 0, at most 100."
+            remedy = "Give a percentage above 0, at most 100."
             raise InvalidRequestError(message, remedy=remedy)
 
     @classmethod

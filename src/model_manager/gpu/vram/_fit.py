@@ -121,7 +121,7 @@ def _context_asked(num_ctx: int | None, model: ModelShape, card: CardMemory) -> 
 def _at_least_one(value: object, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         message = f"{name} is {value!r}."
-        raise InvalidRequestError(message, remedy="give a whole number from 1 on.")
+        raise InvalidRequestError(message, remedy="Give a whole number from 1 on.")
     return value
 
 
@@ -129,11 +129,11 @@ def _cache(kind: object, *, flash_attention: bool) -> str:
     word = kind.strip().lower() if isinstance(kind, str) else kind
     if word not in KV_CACHE_TYPES:
         message = f"there is no KV cache of type {kind!r}."
-        remedy = f"take one of {', '.join(KV_CACHE_TYPES)}."
+        remedy = f"Take one of {', '.join(KV_CACHE_TYPES)}."
         raise InvalidRequestError(message, remedy=remedy)
     if not flash_attention and word not in PLAIN_TYPES:
         message = f"a KV cache of type {word} needs flash attention."
-        remedy = "set OLLAMA_FLASH_ATTENTION=1, or keep the cache in f16."
+        remedy = "Set OLLAMA_FLASH_ATTENTION=1, or keep the cache in f16."
         raise InvalidRequestError(message, remedy=remedy)
     return word
 

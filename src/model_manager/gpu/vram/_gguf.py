@@ -87,7 +87,7 @@ def read_head(path: Path) -> Head:
     except _BrokenError as error:
         broken = str(error)
     message = f"the model file {path} {broken}."
-    remedy = "give the path of a whole GGUF file; a download may have been cut off."
+    remedy = "Give the path of a whole GGUF file; a download may have been cut off."
     raise InvalidRequestError(message, remedy=remedy)
 
 

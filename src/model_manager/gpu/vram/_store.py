@@ -73,7 +73,7 @@ def shape_from_store(folder: str | os.PathLike[str], name: str) -> ModelShape:
     models = [layer for layer in layers if layer.kind == "model"]
     if len(models) != 1:
         message = f"the model {name!r} has no weights in {folder}."
-        remedy = "take one that is installed here, and as a GGUF file."
+        remedy = "Take one that is installed here, and as a GGUF file."
         raise InvalidRequestError(message, remedy=remedy)
     blobs = Path(folder) / "blobs"
     source = source_of(read_head(_blob(blobs, models[0])), name=name)
@@ -105,7 +105,7 @@ def _manifests(folder: str | os.PathLike[str]) -> Path:
     path = Path(folder) / "manifests"
     if not path.is_dir():
         message = f"{folder} is no folder of Ollama's models."
-        remedy = "give the folder that OLLAMA_MODELS names, and may be read."
+        remedy = "Give the folder that OLLAMA_MODELS names, and may be read."
         raise InvalidRequestError(message, remedy=remedy)
     return path
 
@@ -119,7 +119,7 @@ def _parts_of(name: str) -> tuple[str, ...]:
     parts = (*(_HOST, _NAMESPACE)[: max(0, 3 - len(given))], *given, tag)
     if len(parts) != len(_PARTS) or not _is_name(parts):
         message = f"{name[:200]!r} is no name of a model."
-        remedy = "write it as 'ollama list' does, e.g. llama3:8b-instruct-q6_k."
+        remedy = "Write it as 'ollama list' does, e.g. llama3:8b-instruct-q6_k."
         raise InvalidRequestError(message, remedy=remedy)
     return parts
 
@@ -156,7 +156,7 @@ def _find(folder: Path, parts: tuple[str, ...], *, name: str) -> Path:
             return folder.joinpath(*found)
     message = f"there is no model {name!r} in {folder.parent}."
     known = ", ".join(sorted(_name_of(found) for found in _listed(folder))[:10])
-    remedy = f"take one of those there are: {known or 'none'}."
+    remedy = f"Take one of those there are: {known or 'none'}."
     raise InvalidRequestError(message, remedy=remedy)
 
 
@@ -171,7 +171,7 @@ def _read(path: Path, *, name: str) -> bytes:
     except OSError as error:
         reason = f"cannot be read: {(error.strerror or type(error).__name__).lower()}"
     message = f"the manifest of {name!r} {reason}."
-    remedy = "look at the folder's permissions, or install the model again."
+    remedy = "Look at the folder's permissions, or install the model again."
     raise InvalidRequestError(message, remedy=remedy)
 
 
@@ -193,7 +193,7 @@ def _layers(text: bytes, *, name: str) -> list[_Layer]:
     )
     if not isinstance(listed, list) or len(found) != len(listed):
         message = f"the manifest of {name!r} is damaged."
-        raise InvalidRequestError(message, remedy="install the model again.")
+        raise InvalidRequestError(message, remedy="Install the model again.")
     return found
 
 
