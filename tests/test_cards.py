@@ -219,6 +219,7 @@ async def test_without_a_card_nothing_is_refused_for_it() -> None:
         response = await manager.generate("a", "Bonjour")
 
         assert response.model == MIXTRAL
+        assert response.route.notes == ()
         assert here.asked("/api/show") == 0
     assert here.nvml.reads == 1
 

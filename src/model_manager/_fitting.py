@@ -140,9 +140,12 @@ class Fitting:
             if is_new and self._looks.is_due(wanted.name):
                 self._wanted[wanted.name] = wanted
                 due.append(wanted.name)
-        if not due or not await self._can_read(patience):
+        if not due:
             return False
-        before = dict(self._fits)
+        before, was_readable = dict(self._fits), self._is_readable
+        if not await self._can_read(patience):
+            # That nobody can tell is news as well, the first time.
+            return self._is_readable is not was_readable
         await self._looks.at(due, patience=patience)
         return self._fits != before
 
