@@ -212,7 +212,7 @@ class Runtime:
 
     async def _look_ahead(self) -> None:
         """Learn whether those fit the card who may answer an agent."""
-        for _ in range(_MOST_LOOKS):
+        for _ in range(_MOST_LOOKS if self._local else 0):
             facts = self.facts()
             found = anybody(self.config, facts)
             if not await self.cards.look(found, facts, patience=_HEALTH_SECONDS):

@@ -13,7 +13,7 @@ from typing_extensions import override
 from model_manager._request import chat_request, embed_request
 from model_manager.config import Config, load_config
 from model_manager.errors import InvalidRequestError, UnknownAgentError
-from model_manager.routing import plan
+from model_manager.routing import anybody, plan
 from model_manager.types import (
     Facts,
     Image,
@@ -66,6 +66,22 @@ def test_an_agent_that_prefers_local_asks_local_then_primary_then_fallback() -> 
 
 def test_other_agents_ask_primary_then_fallback_then_local() -> None:
     assert order(route(config())) == ["claude-opus-5-5", "gpt-6-luna", "coder"]
+
+
+def test_everybody_who_may_answer_an_agent_is_named_once() -> None:
+    agents = {f"agent {number}": AGENT for number in range(1000)}
+    other = {"primary": "gpt-6-luna", "local": "general", "privacy": "local_only"}
+    loaded = config(agent_models=agents | {"b": other}, defaults={"primary": "nomic"})
+
+    found = [one.label for one in anybody(loaded, Facts())]
+
+    assert sorted(found) == [
+        "anthropic/claude-opus-5-5",
+        "ollama/coder",
+        "ollama/general",
+        "ollama/nomic",
+        "openai/gpt-6-luna",
+    ]
 
 
 def test_a_model_named_by_the_call_is_asked_first_and_only_once() -> None:

@@ -71,12 +71,13 @@ def anybody(config: Config, facts: Facts) -> tuple[Candidate, ...]:
 
     What an agent is asked can bring in others: a model named in the call, a task.
     """
-    agents = [*config.agent_models]
+    # Thousands of agents mostly share a few sets of models.
+    agents = {models: agent for agent, models in config.agent_models.items()}
     if config.defaults is not None:
-        agents.append("defaults")
+        agents[config.defaults] = "defaults"
     levels: tuple[Privacy, ...] = ("any", "local_only")
     found: dict[tuple[str, str], Candidate] = {}
-    for agent, level in product(agents, levels):
+    for agent, level in product(agents.values(), levels):
         for one in plan(config, Request(agent=agent, privacy=level), facts).candidates:
             found.setdefault((one.endpoint, one.model), one)
     return tuple(found.values())
