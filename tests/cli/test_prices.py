@@ -189,17 +189,17 @@ def test_a_loose_match_is_told_with_both_names(tmp_path: Path) -> None:
 
 def test_a_price_that_is_to_come_is_told_and_changes_nothing(tmp_path: Path) -> None:
     own = {"price": {**FULL, "valid_from": later()}}
-    path = written(tmp_path, {"x": {"price": FULL}}, openai={"models": {"gpt-5": own}})
+    path = written(tmp_path, {"x": {"price": FULL}}, openai={"models": {"gpt-5.4": own}})
 
     checked = run("prices", "check", "-c", path)
-    shown = run("prices", "show", "gpt-5", "-c", path, columns=200)
+    shown = run("prices", "show", "gpt-5.4", "-c", path, columns=200)
 
     assert checked.exit_code == 0
     assert f"the price in the configuration counts from {later()} on" in unwrapped(
         checked.stdout
     )
-    assert f"table: gpt-5, config from {later()}" in shown.stdout
-    assert "1.25" in shown.stdout
+    assert f"table: gpt-5.4, config from {later()}" in shown.stdout
+    assert "input 5, output 22.5" in shown.stdout
 
 
 def test_until_it_comes_a_price_that_no_table_has_is_unknown(tmp_path: Path) -> None:
