@@ -189,7 +189,9 @@ def test_a_loose_match_is_told_with_both_names(tmp_path: Path) -> None:
 
 def test_a_price_that_is_to_come_is_told_and_changes_nothing(tmp_path: Path) -> None:
     own = {"price": {**FULL, "valid_from": later()}}
-    path = written(tmp_path, {"x": {"price": FULL}}, openai={"models": {"gpt-5.4": own}})
+    path = written(
+        tmp_path, {"x": {"price": FULL}}, openai={"models": {"gpt-5.4": own}}
+    )
 
     checked = run("prices", "check", "-c", path)
     shown = run("prices", "show", "gpt-5.4", "-c", path, columns=200)

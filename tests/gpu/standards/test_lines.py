@@ -125,6 +125,60 @@ CASES: dict[str, tuple[FileFormat, str, str]] = {
         "GPU004",
     ),
     "batch: wrong for later": ("batch", 'setx CUDA_VISIBLE_DEVICES "0" /M\n', "GPU004"),
+    # Without quotes the space is part of the value, or of the name.
+    "batch: a space behind": ("batch", "set CUDA_VISIBLE_DEVICES=1 \r\n", "GPU004"),
+    "batch: a space before &&": (
+        "batch",
+        "set CUDA_VISIBLE_DEVICES=1 && python x.py\r\n",
+        "GPU004",
+    ),
+    "batch: no space before &&": (
+        "batch",
+        "set CUDA_VISIBLE_DEVICES=1&& python x.py\r\n",
+        "",
+    ),
+    "batch: a space in quotes": ("batch", 'set "CUDA_VISIBLE_DEVICES=1 "\n', "GPU004"),
+    "batch: spaces around": ("batch", "set CUDA_VISIBLE_DEVICES = 1\r\n", "GPU004"),
+    "batch: a space before =": ("batch", "set CUDA_VISIBLE_DEVICES =1\r\n", "GPU004"),
+    "shell: a space": ("shell", "export CUDA_VISIBLE_DEVICES='1 '\n", "GPU004"),
+    "shell: a container with the card": (
+        "shell",
+        (
+            "docker run --rm --gpus device=1 img\n"
+            "docker run --gpus='\"device=1\"' img\ndocker run img\ndocker ps\n"
+        ),
+        "",
+    ),
+    "shell: a container with all cards": (
+        "shell",
+        "sudo docker run -d --gpus all -p 11434:11434 ollama/ollama\n",
+        "GPU020",
+    ),
+    "shell: a container with one card, any": (
+        "shell",
+        "podman run --gpus 1 img\n",
+        "GPU020",
+    ),
+    "shell: a container with another card": (
+        "shell",
+        "docker run --gpus '\"device=0,1\"' img\n",
+        "GPU020",
+    ),
+    "shell: a container with who knows": (
+        "shell",
+        'docker run --gpus "device=$CARD" img\n',
+        "GPU021",
+    ),
+    "batch: a container with all cards": (
+        "batch",
+        "docker run --gpus=all img\n",
+        "GPU020",
+    ),
+    "powershell: a container with all cards": (
+        "powershell",
+        "docker run --gpus all img\n",
+        "GPU020",
+    ),
     "batch: unknown": ("batch", "set CUDA_VISIBLE_DEVICES=%1\n", "GPU005"),
     "batch: emptied": ("batch", "set CUDA_VISIBLE_DEVICES=\n", "GPU008"),
     "batch: ignored": ("batch", "set OLLAMA_GPU_DEVICE=1\n", "GPU030"),

@@ -120,7 +120,7 @@ PREFILTER: Final = tuple(
         *("jax", "flax", "cupy", "cudf", "cuml", "cugraph", "cuspatial", "rmm"),
         *("cuda", "tensorrt", "paddle", "mxnet", "onnxruntime", "llama_cpp"),
         *("ctranslate2", "CUDA_", "PYTORCH_", "OLLAMA_", "ollama", "main_gpu"),
-        *("gpu_id", "GPU:", "gpu-standards"),
+        *("gpu_id", "GPU:", "gpu-standards", "--gpus"),
     )
 )
 """A file with none of these words cannot break a rule."""

@@ -41,6 +41,8 @@ _LAUNCHERS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """Programs that come with a CUDA library, and the library."""
+_CONTAINERS: Final = frozenset({"docker", "podman", "nerdctl"})
+"""What starts containers and knows `--gpus`."""
 SERVER: Final = "ollama"
 """The server of local models, which uses every card that it is shown."""
 
@@ -103,14 +105,31 @@ class Sourced:
     """Whether it is certainly run."""
 
 
-Event: TypeAlias = Setting | Launch | Unseen | Sourced
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """A container that a script starts and gives cards."""
+
+    line: int
+    column: int
+    program: str
+    gpus: str
+    """What `--gpus` says: `all`, a number, or `device=` and names of cards."""
 
 
-def launch_in(words: Sequence[str], *, line: int, column: int) -> Iterator[Launch]:
+Event: TypeAlias = Setting | Launch | Unseen | Sourced | Container
+
+
+def launch_in(
+    words: Sequence[str], *, line: int, column: int
+) -> Iterator[Launch | Container]:
     """Yield the program that a command starts, where it may use the card."""
     for place, word in enumerate(words):
         name = _program(word)
         rest = words[place + 1 :]
+        if name in _CONTAINERS:
+            for gpus in _gpus_of(rest):
+                yield Container(line=line, column=column, program=name, gpus=gpus)
+            return
         if name == SERVER and "serve" in rest[:1]:
             yield Launch(line=line, column=column, program=f"{SERVER} serve")
             return
@@ -122,6 +141,14 @@ def launch_in(words: Sequence[str], *, line: int, column: int) -> Iterator[Launc
         if name.rstrip("0123456789.") in _PYTHONS:
             yield from _python(rest, line=line, column=column)
             return
+
+
+def _gpus_of(words: Sequence[str]) -> Iterator[str]:
+    """Yield what a container is given of the cards."""
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        option, sign, value = word.partition("=")
+        if option == "--gpus":
+            yield (value if sign else after).strip("\"'")
 
 
 def _python(words: Sequence[str], *, line: int, column: int) -> Iterator[Launch]:

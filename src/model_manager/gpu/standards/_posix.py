@@ -10,6 +10,7 @@ from typing import Final
 from model_manager.gpu.standards._lines import (
     Event,
     Kind,
+    Launch,
     Setting,
     Sourced,
     Unseen,
@@ -155,8 +156,8 @@ def _start(
             given[name] = _known(text)
     for name, value in given.items():
         yield replace(_setting(line, name, value), counts=False)
-    for launch in launch_in(words, line=line.number, column=1):
-        yield replace(launch, given=given)
+    for found in launch_in(words, line=line.number, column=1):
+        yield replace(found, given=given) if isinstance(found, Launch) else found
 
 
 def _setting(

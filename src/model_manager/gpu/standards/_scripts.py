@@ -15,6 +15,7 @@ from model_manager.gpu.standards._environ import IGNORED_BY_OLLAMA
 from model_manager.gpu.standards._findings import Edit
 from model_manager.gpu.standards._libraries import PREFILTER, library_of
 from model_manager.gpu.standards._lines import (
+    Container,
     Launch,
     LineFormat,
     Setting,
@@ -80,6 +81,8 @@ def script_faults(
                 yield from _taken(event, known, wanted)
             case Unseen():
                 known.unseen = True
+            case Container():
+                yield from _container(event, wanted)
             case Launch() if folder is not None and (
                 event.is_server or _uses_cuda(event, folder, lines)
             ):
@@ -154,6 +157,28 @@ def _taken(
             message=f"{event.path} sets {name} {said}",
             remedy=f"Set it to {one.value} there.",
         )
+
+
+def _container(event: Container, wanted: tuple[Wanted, ...]) -> Iterator[LineFault]:
+    """Say which cards a container is given, where they are not the one."""
+    one = wanted_named(wanted, VISIBLE_DEVICES)
+    gpus = event.gpus.strip("\"'")
+    if one is None or (one.accepts(gpus.removeprefix("device=")) and "=" in gpus):
+        return
+    given = f"{event.program} --gpus {gpus}"
+    remedy = f"Give it the one card: --gpus device={one.value}."
+    if "$" in gpus or "%" in gpus:
+        rule, message = _rules.UNKNOWN_DEVICE, f"what {given} is can only be known"
+        message += " in a run"
+    else:
+        rule, message = _rules.OTHER_DEVICE, f"{given} gives it other cards"
+    yield LineFault(
+        rule=rule,
+        line=event.line,
+        column=event.column,
+        message=message,
+        remedy=remedy,
+    )
 
 
 def _launch(

@@ -72,7 +72,7 @@ def _batch(
     if verb is None or SERVER in low:
         yield from launch_in(words, line=number, column=start + 1)
         return
-    rest = command[command.lower().index(verb) + len(verb) :].strip()
+    rest = command[command.lower().index(verb) + len(verb) :].lstrip()
     if verb == "setx":
         # It is for programs of later, not for those that this script starts.
         name, _, value = rest.partition(" ")
@@ -81,14 +81,16 @@ def _batch(
         end = '"' if value.startswith('"') else " "
         value = value.removeprefix('"').partition(end)[0]
     else:
+        # Without quotes all up to the end of the command is the value, spaces too.
         inner = rest[1:].rpartition('"')[0] if rest.startswith('"') else rest
-        name, _, value = inner.partition("=")
-        value = value.strip()
-    if not is_name(name.strip()):
-        return
-    yield _setting(
-        number, text, name=name.strip(), value=value, counts=sure and verb == "set"
-    )
+        name, sign, value = inner.partition("=")
+        if name.rstrip() != name:
+            # The space belongs to the name: another variable is set than is meant.
+            value = f"{name[len(name.rstrip()) :]}{sign}{value}"
+    name = name.strip()
+    if is_name(name):
+        counts = sure and verb == "set"
+        yield _setting(number, text, name=name, value=value, counts=counts)
 
 
 def _setting(number: int, text: str, *, name: str, value: str, counts: bool) -> Setting:
